@@ -1,0 +1,29 @@
+//go:build linux && !portable
+
+package transport
+
+import "context"
+
+// newOwnGroup makes the group of one listener, or of one dialled connection.
+func newOwnGroup(s *settings, n int) (*Group, error) {
+	if s.portable {
+		return &Group{memory: DefaultGroupMemory}, nil
+	}
+	return NewGroup(n, 0)
+}
+
+func startAcceptor(l *Listener) (acceptor, error) {
+	if l.set.portable {
+		return acceptPortable(l)
+	}
+	return acceptEpoll(l)
+}
+
+// startConn makes the engine of c on s, which is its own from now on. As a client it waits for the
+// answer to its hello.
+func startConn(ctx context.Context, c *Conn, s socket) error {
+	if c.set.portable {
+		return startPortable(ctx, c, s, nil)
+	}
+	return startEpoll(ctx, c, s, nil)
+}

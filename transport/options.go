@@ -1,0 +1,229 @@
+package transport
+
+import (
+	"context"
+	"time"
+
+	"github.com/pithos-ipc/pithos/wire"
+)
+
+// Options are the choices for a Listener or a dialled Conn. The zero value works.
+type Options struct {
+	// Handler serves the calls and oneways of the peer. nil: every call is answered with
+	// wire.CodeNoMethod, oneways are dropped and counted.
+	Handler Handler
+
+	// Foreign, when not nil, makes a listener compatible: a connection whose first frame is not a
+	// hello is taken for one of Pandora's, and each of its frames goes here.
+	Foreign FrameHandler
+
+	// Hooks are called at certain moments; all may be nil.
+	Hooks Hooks
+
+	// Limits bound what a connection may hold; zero fields mean the defaults.
+	Limits Limits
+
+	// BusyPoll is the longest time that a loop or a waiting caller polls before it blocks. nil means
+	// DefaultBusyPoll; 0 turns busy-polling off.
+	BusyPoll *time.Duration
+
+	// Authorize judges the other end by its credentials: a listener asks it at accept, a dialling
+	// side once connected. An error refuses the connection. nil means SameUser for listeners, and
+	// no check for those who dial. A listener on an abstract address has to set it.
+	Authorize func(Credentials) error
+
+	// Group holds the loops and the memory budget that connections share. nil: a listener or a
+	// dialled connection makes its own, which ends with it.
+	Group *Group
+
+	// Socket are the options of the socket itself.
+	Socket SocketOptions
+
+	portable bool
+}
+
+// Portable returns o with the portable loop chosen (a goroutine for each connection over package
+// net) where the epoll loop would be the default: an oracle for tests, a baseline for benchmarks.
+func (o Options) Portable() Options {
+	o.portable = true
+	return o
+}
+
+// DefaultBusyPoll is the longest time that a loop or a waiting caller polls when Options.BusyPoll
+// is nil.
+const DefaultBusyPoll = 50 * time.Microsecond
+
+// SocketOptions are the options of a socket. The zero value leaves the kernel's defaults.
+type SocketOptions struct {
+	SendBuffer    int // SO_SNDBUF in bytes
+	ReceiveBuffer int // SO_RCVBUF in bytes
+	Backlog       int // of listen(2); 0: 1,024
+}
+
+// Limits bound a connection. A zero field means its default, which is the constant of its name.
+type Limits struct {
+	MaxBody      int           // largest body received or sent, in bytes
+	MaxPending   int           // calls of this side without a reply, abandoned ones included
+	MaxCalls     int           // unanswered calls that the peer may have here: its credit
+	MaxCallBytes int64         // bytes of calls and oneways taken before credit is renewed
+	Outbox       int           // bytes waiting to be written before senders have to wait
+	ConnMemory   int64         // bytes that one connection may hold, in both directions
+	MaxConns     int           // connections of a listener
+	MaxFiles     int           // descriptors with one frame; negative: none are accepted
+	HelloTimeout time.Duration // for the first frame on a native-only socket, and for Dial's answer
+}
+
+// The defaults of Limits.
+const (
+	DefaultMaxBody      = wire.DefaultMaxBody
+	DefaultMaxPending   = 8192
+	DefaultMaxCalls     = 4096
+	DefaultMaxCallBytes = 32 << 20
+	DefaultOutbox       = 4 << 20
+	DefaultConnMemory   = 1 << 30
+	DefaultMaxConns     = 65536
+	DefaultMaxFiles     = 16
+	DefaultHelloTimeout = 5 * time.Second
+)
+
+// byteSlack is what MaxCallBytes exceeds MaxBody by at least, so that the largest body always fits
+// into the credit together with its headers and meta.
+const byteSlack = 64 << 10
+
+// withDefaults returns l with every zero field set, and every field within what the wire can say.
+func (l Limits) withDefaults() Limits {
+	set := func(p *int, def, most int) {
+		if *p == 0 {
+			*p = def
+		}
+		*p = max(1, min(*p, most))
+	}
+	set(&l.MaxBody, DefaultMaxBody, 1<<32-1)
+	set(&l.MaxPending, DefaultMaxPending, 1<<20)
+	set(&l.MaxCalls, DefaultMaxCalls, 1<<20)
+	set(&l.Outbox, DefaultOutbox, 1<<40)
+	set(&l.MaxConns, DefaultMaxConns, 1<<30)
+	if l.MaxFiles == 0 {
+		l.MaxFiles = DefaultMaxFiles
+	}
+	l.MaxFiles = max(0, min(l.MaxFiles, wire.MaxFiles))
+	if l.MaxCallBytes == 0 {
+		l.MaxCallBytes = DefaultMaxCallBytes
+	}
+	l.MaxCallBytes = max(l.MaxCallBytes, int64(l.MaxBody)+byteSlack)
+	if l.ConnMemory == 0 {
+		l.ConnMemory = DefaultConnMemory
+	}
+	if l.HelloTimeout == 0 {
+		l.HelloTimeout = DefaultHelloTimeout
+	}
+	return l
+}
+
+// Hooks are functions that the loop calls; they must not block.
+type Hooks struct {
+	// Open is called for every connection before its first frame is handled. On a compatible
+	// listener it is not known yet whether the peer is native.
+	Open func(*Conn)
+	// Close is called once for every connection for which Open was called, after its last frame.
+	Close func(*Conn, error)
+	// Trace is called for every frame in and out. Unset it costs one check.
+	Trace func(Event)
+}
+
+// Event is what Hooks.Trace gets to see.
+type Event struct {
+	Conn   *Conn
+	Out    bool // written by this side
+	Header wire.Header
+	Size   int // bytes of the whole body, all parts, when this is the last part
+}
+
+// settings are Options with every default applied; immutable, shared by the connections of a
+// listener.
+type settings struct {
+	Options
+	busyPoll time.Duration
+	server   bool
+	maxFrame uint32 // largest body of one frame that is read on a native connection
+}
+
+func (o Options) settings(server bool) *settings {
+	s := &settings{Options: o, busyPoll: DefaultBusyPoll, server: server}
+	s.Limits = o.Limits.withDefaults()
+	if o.BusyPoll != nil {
+		s.busyPoll = max(0, *o.BusyPoll)
+	}
+	s.maxFrame = uint32(min(int64(s.Limits.MaxBody)+wire.MaxMeta+maxUvarint, 1<<32-1))
+	return s
+}
+
+// maxUvarint is the longest uvarint of a meta length in bytes.
+const maxUvarint = 3
+
+// hello is what this side says about itself.
+func (s *settings) hello() wire.Hello {
+	h := wire.Hello{
+		MinVersion: wire.MinVersion, MaxVersion: wire.Version,
+		MaxBody: uint32(s.Limits.MaxBody),
+		Calls:   uint32(s.Limits.MaxCalls),
+		Bytes:   uint64(s.Limits.MaxCallBytes),
+	}
+	if s.Limits.MaxFiles > 0 {
+		h.Capabilities |= wire.CapFiles
+	}
+	return h
+}
+
+// Message is an outgoing call or oneway in full. What it points to is the caller's: it is read
+// until the function that got the Message has returned, and is not kept.
+type Message struct {
+	Method  string        // which handler of a Mux; at most wire.MaxMethod bytes
+	Body    []byte        // the payload
+	Gather  [][]byte      // further pieces of the payload, sent behind Body without joining them
+	Timeout time.Duration // 0: none but the context's
+	Files   []File        // descriptors that travel with it; they stay the caller's
+	Trace   []byte        // W3C trace context, at most wire.MaxTrace bytes
+	Route   uint64        // route handle, for those who route
+}
+
+// size is the length of the payload in bytes.
+func (m *Message) size() int {
+	n := len(m.Body)
+	for _, p := range m.Gather {
+		n += len(p)
+	}
+	return n
+}
+
+// meta returns the wire form of what m says about its payload. It aliases m.
+func (m *Message) meta(timeout time.Duration) wire.Meta {
+	w := wire.Meta{Method: stringBytes(m.Method), Trace: m.Trace, Route: m.Route,
+		Files: uint32(len(m.Files))}
+	if timeout > 0 {
+		w.TimeoutUs = uint64(max(1, timeout.Microseconds()))
+	}
+	return w
+}
+
+// File is what descriptors are taken from: *os.File and the connections of package net are some.
+type File interface {
+	Fd() uintptr
+}
+
+// timeoutOf joins the deadline of ctx and the timeout of a message; 0 means that there is none, a
+// negative value that it is over.
+func timeoutOf(ctx context.Context, timeout time.Duration) time.Duration {
+	d, ok := ctx.Deadline()
+	if !ok {
+		return timeout
+	}
+	left := time.Until(d)
+	if left <= 0 {
+		return -1
+	}
+	if timeout > 0 && timeout < left {
+		return timeout
+	}
+	return left
+}

@@ -1,0 +1,6 @@
+//go:build race
+
+package transport
+
+// raceEnabled says whether this build has the race detector.
+const raceEnabled = true

@@ -1,0 +1,258 @@
+package wire
+
+import "fmt"
+
+// Version is the newest version of the protocol that this package speaks, MinVersion the oldest.
+const (
+	Version    = 1
+	MinVersion = 1
+)
+
+// helloMagic begins a hello, after its kind byte. With flags 0x28 and id 0 it is what makes a
+// connection native.
+const helloMagic = "PITHOS"
+
+// HelloPrefix is the start of the body of every hello.
+const HelloPrefix = "\x01" + helloMagic
+
+// MaxControl is the largest body of a control frame, in bytes.
+const MaxControl = 1024
+
+// ControlKind is the first byte of the body of a control frame.
+type ControlKind uint8
+
+// The control messages. A kind that is not known is skipped.
+const (
+	KindHello      ControlKind = 1 // id 0; versions, capabilities, limits and the first credit
+	KindPing       ControlKind = 2 // id is any number; is answered by a pong of the same id
+	KindPong       ControlKind = 3
+	KindCancel     ControlKind = 4 // id of the call that is taken back; it still gets its one reply
+	KindCredit     ControlKind = 5 // bytes of calls and oneways that the receiver may send on top
+	KindDrain      ControlKind = 6 // no new calls, please; the ones under way go on
+	KindLaneOffer  ControlKind = 7 // a shared-memory lane is offered
+	KindLaneAccept ControlKind = 8 // and accepted, or refused
+)
+
+// String is the name of k.
+func (k ControlKind) String() string {
+	names := [...]string{"", "hello", "ping", "pong", "cancel", "credit", "drain",
+		"lane-offer", "lane-accept"}
+	if k > 0 && int(k) < len(names) {
+		return names[k]
+	}
+	return fmt.Sprintf("control-%d", uint8(k))
+}
+
+// Capabilities is a set of optional abilities; what both peers announce may be used.
+type Capabilities uint64
+
+// The abilities.
+const (
+	CapFiles Capabilities = 1 << 0 // descriptors may travel with frames
+	CapLane  Capabilities = 1 << 1 // a shared-memory lane may be offered
+)
+
+// Hello is the first message of each side of a native connection. The client's says which versions
+// it speaks; the server's says which one is spoken from now on (both fields the same).
+type Hello struct {
+	MinVersion   uint32
+	MaxVersion   uint32
+	Capabilities Capabilities
+	MaxBody      uint32 // largest body accepted, in bytes
+	Calls        uint32 // unanswered calls accepted at a time
+	Bytes        uint64 // bytes of calls and oneways accepted before more credit comes
+}
+
+// Lane is an offer of a shared-memory lane, or the answer to it.
+type Lane struct {
+	Version  uint32
+	RingSize uint64 // bytes of each of the two rings; 0 in an answer: refused
+}
+
+const (
+	helloMin   = 1
+	helloMax   = 2
+	helloCaps  = 3
+	helloBody  = 4
+	helloCalls = 5
+	helloBytes = 6
+
+	creditBytes = 1
+
+	laneVersion = 1
+	laneRing    = 2
+)
+
+// ParseControl returns the kind of a control frame's body and its fields, still as bytes.
+func ParseControl(body []byte) (ControlKind, []byte, error) {
+	if len(body) == 0 {
+		return 0, nil, &SyntaxError{What: "control kind", Offset: 0}
+	}
+	if len(body) > MaxControl {
+		return 0, nil, &LimitError{What: "control bytes", Value: uint64(len(body)), Limit: MaxControl}
+	}
+	return ControlKind(body[0]), body[1:], nil
+}
+
+// IsHello says whether a frame begins a native connection: flags 0x28, id 0 and the magic.
+func IsHello(h Header, body []byte) bool {
+	return h.Flags == FlagsControl && h.ID == 0 && len(body) >= len(HelloPrefix) &&
+		string(body[:len(HelloPrefix)]) == HelloPrefix
+}
+
+// ParseHello reads the body of a hello.
+func ParseHello(body []byte) (Hello, error) {
+	if len(body) < len(HelloPrefix) || string(body[:len(HelloPrefix)]) != HelloPrefix {
+		return Hello{}, &SyntaxError{What: "hello magic", Offset: 0}
+	}
+	if len(body) > MaxControl {
+		return Hello{}, &LimitError{What: "control bytes", Value: uint64(len(body)), Limit: MaxControl}
+	}
+	var h Hello
+	s := fields{rest: body[len(HelloPrefix):], off: len(HelloPrefix)}
+	for {
+		off := s.off
+		f, ok, err := s.next()
+		if err != nil {
+			return Hello{}, err
+		}
+		if !ok {
+			return h, h.check()
+		}
+		if err := h.set(f, off); err != nil {
+			return Hello{}, err
+		}
+	}
+}
+
+func (h *Hello) set(f Field, off int) error {
+	const u32 = 1<<32 - 1
+	switch f.Number {
+	case helloMin:
+		h.MinVersion = uint32(f.Uint)
+		return f.limited(KindUint, "hello min version", u32, off)
+	case helloMax:
+		h.MaxVersion = uint32(f.Uint)
+		return f.limited(KindUint, "hello max version", u32, off)
+	case helloCaps:
+		h.Capabilities = Capabilities(f.Uint)
+		return f.want(KindUint, off)
+	case helloBody:
+		h.MaxBody = uint32(f.Uint)
+		return f.limited(KindUint, "hello max body", u32, off)
+	case helloCalls:
+		h.Calls = uint32(f.Uint)
+		return f.limited(KindUint, "hello calls", u32, off)
+	case helloBytes:
+		h.Bytes = f.Uint
+		return f.limited(KindUint, "hello bytes", 1<<62, off)
+	}
+	return nil
+}
+
+// check refuses a hello without versions, or with an empty range of them.
+func (h *Hello) check() error {
+	if h.MinVersion == 0 || h.MaxVersion < h.MinVersion {
+		return &LimitError{What: "hello version range", Value: uint64(h.MinVersion),
+			Limit: uint64(h.MaxVersion)}
+	}
+	return nil
+}
+
+// AppendTo appends the whole frame of h, header included.
+func (h *Hello) AppendTo(dst []byte) []byte {
+	at := len(dst)
+	dst = append(dst, make([]byte, HeaderSize)...)
+	dst = append(dst, HelloPrefix...)
+	dst = AppendUint(dst, helloMin, uint64(h.MinVersion))
+	dst = AppendUint(dst, helloMax, uint64(h.MaxVersion))
+	dst = AppendUint(dst, helloCaps, uint64(h.Capabilities))
+	dst = AppendUint(dst, helloBody, uint64(h.MaxBody))
+	dst = AppendUint(dst, helloCalls, uint64(h.Calls))
+	dst = AppendUint(dst, helloBytes, h.Bytes)
+	return finishControl(dst, at, 0)
+}
+
+// Negotiate returns the version to speak with the sender of h: the newest that both know. The error
+// wraps ErrNoVersion and names both ranges.
+func (h *Hello) Negotiate(lowest, newest uint32) (uint32, error) {
+	v := min(h.MaxVersion, newest)
+	if v < h.MinVersion || v < lowest {
+		return 0, fmt.Errorf("%w: peer speaks %d to %d, this side %d to %d",
+			ErrNoVersion, h.MinVersion, h.MaxVersion, lowest, newest)
+	}
+	return v, nil
+}
+
+// AppendControl appends the whole frame of a message without fields: ping, pong, cancel, drain.
+func AppendControl(dst []byte, k ControlKind, id uint32) []byte {
+	dst = Header{Flags: FlagsControl, ID: id, Length: 1}.AppendTo(dst)
+	return append(dst, byte(k))
+}
+
+// AppendCredit appends the whole frame of a credit message for n more bytes.
+func AppendCredit(dst []byte, n uint64) []byte {
+	at := len(dst)
+	dst = append(dst, make([]byte, HeaderSize)...)
+	dst = append(dst, byte(KindCredit))
+	dst = AppendUint(dst, creditBytes, n)
+	return finishControl(dst, at, 0)
+}
+
+// ParseCredit reads the fields of a credit message, as ParseControl returned them.
+func ParseCredit(fieldBytes []byte) (n uint64, err error) {
+	s := fields{rest: fieldBytes, off: 1}
+	for {
+		off := s.off
+		f, ok, err := s.next()
+		if !ok {
+			return n, err
+		}
+		if f.Number == creditBytes {
+			n = f.Uint
+			if err := f.limited(KindUint, "credit bytes", 1<<62, off); err != nil {
+				return 0, err
+			}
+		}
+	}
+}
+
+// AppendTo appends the whole frame of l under kind KindLaneOffer or KindLaneAccept.
+func (l *Lane) AppendTo(dst []byte, k ControlKind) []byte {
+	at := len(dst)
+	dst = append(dst, make([]byte, HeaderSize)...)
+	dst = append(dst, byte(k))
+	dst = AppendUint(dst, laneVersion, uint64(l.Version))
+	dst = AppendUint(dst, laneRing, l.RingSize)
+	return finishControl(dst, at, 0)
+}
+
+// ParseLane reads the fields of a lane offer or accept, as ParseControl returned them.
+func ParseLane(fieldBytes []byte) (l Lane, err error) {
+	s := fields{rest: fieldBytes, off: 1}
+	for {
+		off := s.off
+		f, ok, err := s.next()
+		if !ok {
+			return l, err
+		}
+		switch f.Number {
+		case laneVersion:
+			l.Version = uint32(f.Uint)
+			err = f.limited(KindUint, "lane version", 1<<32-1, off)
+		case laneRing:
+			l.RingSize = f.Uint
+			err = f.limited(KindUint, "lane ring bytes", 1<<40, off)
+		}
+		if err != nil {
+			return Lane{}, err
+		}
+	}
+}
+
+// finishControl writes the header of the control frame that begins at dst[at].
+func finishControl(dst []byte, at int, id uint32) []byte {
+	n := len(dst) - at - HeaderSize
+	Header{Flags: FlagsControl, ID: id, Length: uint32(n)}.Put(dst[at:])
+	return dst
+}
