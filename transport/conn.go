@@ -23,6 +23,8 @@ type engine interface {
 	reply(r *Request, f replyFrame) error
 	// detach makes a request that outlives its handler; pooled ones are recycled.
 	detach(r *Request, pooled bool) *Request
+	// over is called once when a oneway on a Pool has been handled: its credit goes back.
+	over(r *Request)
 	// drop counts a frame that was thrown away.
 	drop()
 	// ping sends a ping and waits for its pong.

@@ -60,7 +60,8 @@ type SocketOptions struct {
 	Backlog       int // of listen(2); 0: 1,024
 }
 
-// Limits bound a connection. A zero field means its default, which is the constant of its name.
+// Limits bound a connection. A zero field means its default, which is the constant of its name;
+// MaxFiles has none, descriptors are only for those who ask.
 type Limits struct {
 	MaxBody      int           // largest body received or sent, in bytes
 	MaxPending   int           // calls of this side without a reply, abandoned ones included
@@ -69,7 +70,7 @@ type Limits struct {
 	Outbox       int           // bytes waiting to be written before senders have to wait
 	ConnMemory   int64         // bytes that one connection may hold, in both directions
 	MaxConns     int           // connections of a listener
-	MaxFiles     int           // descriptors with one frame; negative: none are accepted
+	MaxFiles     int           // descriptors with one frame; 0: they are not negotiated, on either side
 	HelloTimeout time.Duration // for the first frame on a native-only socket, and for Dial's answer
 }
 
@@ -82,7 +83,6 @@ const (
 	DefaultOutbox       = 4 << 20
 	DefaultConnMemory   = 1 << 30
 	DefaultMaxConns     = 65536
-	DefaultMaxFiles     = 16
 	DefaultHelloTimeout = 5 * time.Second
 )
 
@@ -103,9 +103,6 @@ func (l Limits) withDefaults() Limits {
 	set(&l.MaxCalls, DefaultMaxCalls, 1<<20)
 	set(&l.Outbox, DefaultOutbox, 1<<40)
 	set(&l.MaxConns, DefaultMaxConns, 1<<30)
-	if l.MaxFiles == 0 {
-		l.MaxFiles = DefaultMaxFiles
-	}
 	l.MaxFiles = max(0, min(l.MaxFiles, wire.MaxFiles))
 	if l.MaxCallBytes == 0 {
 		l.MaxCallBytes = DefaultMaxCallBytes

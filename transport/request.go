@@ -253,6 +253,10 @@ const maxPooledScratch = 64 << 10
 
 // ended is called when the handler has returned: a call that it forgot is answered.
 func (r *Request) ended() {
+	if r.oneway && r.pooled && !r.detached {
+		r.conn.eng.over(r)
+		return
+	}
 	if !r.oneway && !r.detached && !r.answered.Load() {
 		_ = r.Fail(wire.CodeInternal, "handler returned without a reply")
 	}
