@@ -38,7 +38,7 @@ const (
 )
 
 // Check says whether f is a legal combination on a native connection; if not, the error is a
-// FlagsError.
+// FlagsViolation.
 func (f Flags) Check() error {
 	switch f &^ Part {
 	case FlagsCall, FlagsOneway, FlagsReply, FlagsError:
