@@ -95,9 +95,13 @@ func ParseControl(body []byte) (ControlKind, []byte, error) {
 		return 0, nil, &SyntaxError{What: "control kind", Offset: 0}
 	}
 	if len(body) > MaxControl {
-		return 0, nil, &LimitError{What: "control bytes", Value: uint64(len(body)), Limit: MaxControl}
+		return 0, nil, controlTooLong(body)
 	}
 	return ControlKind(body[0]), body[1:], nil
+}
+
+func controlTooLong(body []byte) error {
+	return &LimitError{What: "control bytes", Value: uint64(len(body)), Limit: MaxControl}
 }
 
 // IsHello says whether a frame begins a native connection: flags 0x28, id 0 and the magic.
@@ -112,7 +116,7 @@ func ParseHello(body []byte) (Hello, error) {
 		return Hello{}, &SyntaxError{What: "hello magic", Offset: 0}
 	}
 	if len(body) > MaxControl {
-		return Hello{}, &LimitError{What: "control bytes", Value: uint64(len(body)), Limit: MaxControl}
+		return Hello{}, controlTooLong(body)
 	}
 	var h Hello
 	s := fields{rest: body[len(HelloPrefix):], off: len(HelloPrefix)}

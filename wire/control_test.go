@@ -40,8 +40,8 @@ func TestParseControl(t *testing.T) {
 }
 
 func TestControlKindNames(t *testing.T) {
-	want := []string{"control-0", "hello", "ping", "pong", "cancel", "credit", "drain", "lane-offer",
-		"lane-accept", "control-9"}
+	want := []string{"control-0", "hello", "ping", "pong", "cancel", "credit", "drain",
+		"lane-offer", "lane-accept", "control-9"}
 	for i, name := range want {
 		require.Equal(t, name, wire.ControlKind(i).String())
 	}
@@ -103,7 +103,8 @@ func TestParseHello(t *testing.T) {
 			"wire: hello calls: 4294967296, limit 4294967295"},
 		{"too much credit", "02 01 04 01 0c 81 80 80 80 80 80 80 80 40", wire.Hello{},
 			"wire: hello bytes: 4611686018427387905, limit 4611686018427387904"},
-		{"version as bytes", "03 01 31 04 01", wire.Hello{}, "wire: malformed field kind at byte 7"},
+		{"version as bytes", "03 01 31 04 01", wire.Hello{},
+			"wire: malformed field kind at byte 7"},
 		{"capabilities as bytes", "02 01 04 01 07 00", wire.Hello{},
 			"wire: malformed field kind at byte 11"},
 		{"falling numbers", "04 01 02 01", wire.Hello{}, "wire: malformed field order at byte 9"},

@@ -102,7 +102,8 @@ func ParseFrame(b []byte, maxBody uint32) (Frame, int, error) {
 		return Frame{}, 0, nil
 	}
 	if h.Length > maxBody {
-		return Frame{}, 0, &LimitError{What: "body bytes", Value: uint64(h.Length), Limit: uint64(maxBody)}
+		return Frame{}, 0, &LimitError{What: "body bytes", Value: uint64(h.Length),
+			Limit: uint64(maxBody)}
 	}
 	if uint64(len(b)-HeaderSize) < uint64(h.Length) {
 		return Frame{}, 0, nil

@@ -166,8 +166,8 @@ const traceparent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 // goldens says what each file in testdata/golden means, frame by frame.
 func goldens() map[string][]golden {
-	clientHello := wire.Hello{MinVersion: 1, MaxVersion: 1, Capabilities: wire.CapFiles,
-		MaxBody: 16 << 20, Calls: 4096, Bytes: 32 << 20}
+	clientHello := wire.Hello{MinVersion: 1, MaxVersion: 1, MaxBody: 16 << 20, Calls: 4096,
+		Bytes: 32 << 20}
 	newerHello := clientHello
 	newerHello.MaxVersion, newerHello.Capabilities = 3, wire.CapFiles|1<<8
 	method := func(name string) wire.Meta { return wire.Meta{Method: []byte(name)} }
@@ -201,8 +201,8 @@ func goldens() map[string][]golden {
 		"error-version": {native{wire.FlagsError, 0, wire.Meta{Code: wire.CodeVersion},
 			"server speaks 1 to 1"}},
 		"hello-client": {hello{clientHello}},
-		"hello-server": {hello{wire.Hello{MinVersion: 1, MaxVersion: 1, MaxBody: 1 << 20, Calls: 64,
-			Bytes: 2 << 20}}},
+		"hello-server": {hello{wire.Hello{MinVersion: 1, MaxVersion: 1, Capabilities: wire.CapFiles,
+			MaxBody: 1 << 20, Calls: 64, Bytes: 2 << 20}}},
 		"hello-newer": {readable{hello{newerHello}}},
 		"ping":        {bare{wire.KindPing, 42}},
 		"pong":        {bare{wire.KindPong, 42}},
@@ -214,13 +214,13 @@ func goldens() map[string][]golden {
 		"lane-refuse": {lane{wire.KindLaneAccept, wire.Lane{Version: 1}}},
 		"empty":       {plain{0, 9, ""}},
 
-		"pandora-online-request": {plain{0, 1, `{"action":"PANDORA_HUB_ACTION_ONLINE_UP","data":` +
-			`{"host":{"appName":"shop","processName":"web","pid":"101","clientId":` +
+		"pandora-online-request": {plain{0, 1,
+			`{"action":"PANDORA_HUB_ACTION_ONLINE_UP","data":{"host":{"appName":"shop","processName":"web","pid":"101","clientId":` +
 			`"3c281465-c93b-4a45-ab34-dfe15e04171d"},"needReply":true}}`}},
 		"pandora-online-reply": {plain{0, 1, `{"action":"response_callback_1","data":` +
 			`{"success":true}}`}},
-		"pandora-publish-request": {plain{0, 2, `{"action":"PANDORA_HUB_ACTION_PUBLISH_UP","data":` +
-			`{"data":{"selector":{"appName":"shop","processName":"job","pid":"102","clientId":` +
+		"pandora-publish-request": {plain{0, 2,
+			`{"action":"PANDORA_HUB_ACTION_PUBLISH_UP","data":{"data":{"selector":{"appName":"shop","processName":"job","pid":"102","clientId":` +
 			`"7b16417b-51e4-4b95-b54d-8d3ca0f515f7","objectName":"cart","objectTag":"v1"}},"host":` +
 			`{"appName":"shop","processName":"job","pid":"102","clientId":` +
 			`"7b16417b-51e4-4b95-b54d-8d3ca0f515f7"},"needReply":true}}`}},
@@ -235,7 +235,7 @@ func TestGolden(t *testing.T) {
 			want := goldenBytes(t, name)
 			frames, ok := table[name]
 			if !ok {
-				require.True(t, strings.HasPrefix(name, "pandora-"), "no meaning given for this file")
+				require.True(t, strings.HasPrefix(name, "pandora-"), "nobody says what it means")
 				checkPandora(t, want)
 				return
 			}
