@@ -216,14 +216,14 @@ func goldens() map[string][]golden {
 
 		"pandora-online-request": {plain{0, 1,
 			`{"action":"PANDORA_HUB_ACTION_ONLINE_UP","data":{"host":{"appName":"shop","processName":"web","pid":"101","clientId":` +
-			`"3c281465-c93b-4a45-ab34-dfe15e04171d"},"needReply":true}}`}},
+				`"3c281465-c93b-4a45-ab34-dfe15e04171d"},"needReply":true}}`}},
 		"pandora-online-reply": {plain{0, 1, `{"action":"response_callback_1","data":` +
 			`{"success":true}}`}},
 		"pandora-publish-request": {plain{0, 2,
 			`{"action":"PANDORA_HUB_ACTION_PUBLISH_UP","data":{"data":{"selector":{"appName":"shop","processName":"job","pid":"102","clientId":` +
-			`"7b16417b-51e4-4b95-b54d-8d3ca0f515f7","objectName":"cart","objectTag":"v1"}},"host":` +
-			`{"appName":"shop","processName":"job","pid":"102","clientId":` +
-			`"7b16417b-51e4-4b95-b54d-8d3ca0f515f7"},"needReply":true}}`}},
+				`"7b16417b-51e4-4b95-b54d-8d3ca0f515f7","objectName":"cart","objectTag":"v1"}},"host":` +
+				`{"appName":"shop","processName":"job","pid":"102","clientId":` +
+				`"7b16417b-51e4-4b95-b54d-8d3ca0f515f7"},"needReply":true}}`}},
 	}
 }
 
