@@ -30,7 +30,8 @@ var bannedWords = []struct {
 	file string // the only file that is looked at, by its name; "": all of them
 	re   *regexp.Regexp
 }{
-	{"unfinished mark", "", regexp.MustCompile(`\b(TO[D]O|FI[X]ME|X[X]X|HA[C]K|TB[D]|WI[P])\b`)},
+	{"unfinished mark", "",
+		regexp.MustCompile(`(?i)\b(to[d]o|fi[x]me|x[x]x|ha[c]k|tb[d]|wi[p]|not impl[e]mented)\b`)},
 	{"path of one machine", "",
 		regexp.MustCompile(`(?:^|[^\w./-])(/(?:home|Users|root|work|farm|mnt|srv)\b)`)},
 	{"download address", "package-lock.json", regexp.MustCompile(`"resolved"`)},
