@@ -15,8 +15,8 @@ import (
 )
 
 // portable is the engine that drives a connection with two goroutines over package net: one reads,
-// and runs the handlers and callbacks (it is the connection's loop), the other one writes. It is the
-// simple one of the two engines: one lock, one map of calls, every outgoing body copied.
+// and runs the handlers and callbacks (it is the connection's loop), the other one writes. It is
+// the simple one of the two engines: one lock, one map of calls, every outgoing body copied.
 //
 //	net.UnixConn -> inbox -> frames -> handler        loop
 //	   caller, handler -> outbox -> net.UnixConn      writer
@@ -109,8 +109,9 @@ func (e *portable) begin() {
 	e.mu.Lock()
 	if e.set.server {
 		if e.set.Foreign == nil {
-			e.life.due = time.Now().Add(e.set.Limits.HelloTimeout)
-			e.life.late = fmt.Errorf("no hello within %v: %w", e.set.Limits.HelloTimeout, ErrDeadline)
+			within := e.set.Limits.HelloTimeout
+			e.life.due = time.Now().Add(within)
+			e.life.late = fmt.Errorf("no hello within %v: %w", within, ErrDeadline)
 		}
 	} else {
 		e.in.files = e.hello.Capabilities&wire.CapFiles != 0

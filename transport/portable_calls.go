@@ -25,8 +25,8 @@ type calls struct {
 	lastPing   uint32
 }
 
-// call is one call of this side. Everything is guarded by portable.mu but the outcome, which belongs
-// to the loop while the state is filling and to the caller once ended has a value.
+// call is one call of this side. Everything is guarded by portable.mu but the outcome, which
+// belongs to the loop while the state is filling and to the caller once ended has a value.
 type call struct {
 	id    uint32
 	state callState
