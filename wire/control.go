@@ -18,6 +18,12 @@ const HelloPrefix = "\x01" + helloMagic
 // MaxControl is the largest body of a control frame, in bytes.
 const MaxControl = 1024
 
+// MaxCredit is the largest credit that one message can give, in bytes.
+const MaxCredit = 1 << 62
+
+// MaxRing is the largest ring of a shared-memory lane, in bytes.
+const MaxRing = 1 << 40
+
 // ControlKind is the first byte of the body of a control frame.
 type ControlKind uint8
 
@@ -89,9 +95,13 @@ func ParseControl(body []byte) (ControlKind, []byte, error) {
 		return 0, nil, &SyntaxError{What: "control kind", Offset: 0}
 	}
 	if len(body) > MaxControl {
-		return 0, nil, &LimitError{What: "control bytes", Value: uint64(len(body)), Limit: MaxControl}
+		return 0, nil, controlTooLong(body)
 	}
 	return ControlKind(body[0]), body[1:], nil
+}
+
+func controlTooLong(body []byte) error {
+	return &LimitError{What: "control bytes", Value: uint64(len(body)), Limit: MaxControl}
 }
 
 // IsHello says whether a frame begins a native connection: flags 0x28, id 0 and the magic.
@@ -106,55 +116,58 @@ func ParseHello(body []byte) (Hello, error) {
 		return Hello{}, &SyntaxError{What: "hello magic", Offset: 0}
 	}
 	if len(body) > MaxControl {
-		return Hello{}, &LimitError{What: "control bytes", Value: uint64(len(body)), Limit: MaxControl}
+		return Hello{}, controlTooLong(body)
 	}
 	var h Hello
 	s := fields{rest: body[len(HelloPrefix):], off: len(HelloPrefix)}
 	for {
-		off := s.off
-		f, ok, err := s.next()
+		ok, err := s.next()
+		if ok {
+			err = h.set(&s)
+		}
 		if err != nil {
 			return Hello{}, err
 		}
 		if !ok {
-			return h, h.check()
-		}
-		if err := h.set(f, off); err != nil {
-			return Hello{}, err
+			break
 		}
 	}
+	if err := h.check(); err != nil {
+		return Hello{}, err
+	}
+	return h, nil
 }
 
-func (h *Hello) set(f Field, off int) error {
-	const u32 = 1<<32 - 1
-	switch f.Number {
+// set takes the field at s over; a number that is not known changes nothing.
+func (h *Hello) set(s *fields) (err error) {
+	var v uint64
+	switch s.field.Number {
 	case helloMin:
-		h.MinVersion = uint32(f.Uint)
-		return f.limited(KindUint, "hello min version", u32, off)
+		v, err = s.uint("hello min version", maxUint32)
+		h.MinVersion = uint32(v)
 	case helloMax:
-		h.MaxVersion = uint32(f.Uint)
-		return f.limited(KindUint, "hello max version", u32, off)
+		v, err = s.uint("hello max version", maxUint32)
+		h.MaxVersion = uint32(v)
 	case helloCaps:
-		h.Capabilities = Capabilities(f.Uint)
-		return f.want(KindUint, off)
+		v, err = s.uint("hello capabilities", maxUint64)
+		h.Capabilities = Capabilities(v)
 	case helloBody:
-		h.MaxBody = uint32(f.Uint)
-		return f.limited(KindUint, "hello max body", u32, off)
+		v, err = s.uint("hello max body", maxUint32)
+		h.MaxBody = uint32(v)
 	case helloCalls:
-		h.Calls = uint32(f.Uint)
-		return f.limited(KindUint, "hello calls", u32, off)
+		v, err = s.uint("hello calls", maxUint32)
+		h.Calls = uint32(v)
 	case helloBytes:
-		h.Bytes = f.Uint
-		return f.limited(KindUint, "hello bytes", 1<<62, off)
+		h.Bytes, err = s.uint("hello bytes", MaxCredit)
 	}
-	return nil
+	return err
 }
 
 // check refuses a hello without versions, or with an empty range of them.
 func (h *Hello) check() error {
 	if h.MinVersion == 0 || h.MaxVersion < h.MinVersion {
-		return &LimitError{What: "hello version range", Value: uint64(h.MinVersion),
-			Limit: uint64(h.MaxVersion)}
+		return &SyntaxError{What: fmt.Sprintf("hello version range %d to %d", h.MinVersion,
+			h.MaxVersion), Offset: len(HelloPrefix)}
 	}
 	return nil
 }
@@ -203,16 +216,15 @@ func AppendCredit(dst []byte, n uint64) []byte {
 func ParseCredit(fieldBytes []byte) (n uint64, err error) {
 	s := fields{rest: fieldBytes, off: 1}
 	for {
-		off := s.off
-		f, ok, err := s.next()
-		if !ok {
-			return n, err
+		ok, err := s.next()
+		if ok && s.field.Number == creditBytes {
+			n, err = s.uint("credit bytes", MaxCredit)
 		}
-		if f.Number == creditBytes {
-			n = f.Uint
-			if err := f.limited(KindUint, "credit bytes", 1<<62, off); err != nil {
-				return 0, err
-			}
+		if err != nil {
+			return 0, err
+		}
+		if !ok {
+			return n, nil
 		}
 	}
 }
@@ -231,23 +243,30 @@ func (l *Lane) AppendTo(dst []byte, k ControlKind) []byte {
 func ParseLane(fieldBytes []byte) (l Lane, err error) {
 	s := fields{rest: fieldBytes, off: 1}
 	for {
-		off := s.off
-		f, ok, err := s.next()
-		if !ok {
-			return l, err
-		}
-		switch f.Number {
-		case laneVersion:
-			l.Version = uint32(f.Uint)
-			err = f.limited(KindUint, "lane version", 1<<32-1, off)
-		case laneRing:
-			l.RingSize = f.Uint
-			err = f.limited(KindUint, "lane ring bytes", 1<<40, off)
+		ok, err := s.next()
+		if ok {
+			err = l.set(&s)
 		}
 		if err != nil {
 			return Lane{}, err
 		}
+		if !ok {
+			return l, nil
+		}
 	}
+}
+
+// set takes the field at s over; a number that is not known changes nothing.
+func (l *Lane) set(s *fields) (err error) {
+	var v uint64
+	switch s.field.Number {
+	case laneVersion:
+		v, err = s.uint("lane version", maxUint32)
+		l.Version = uint32(v)
+	case laneRing:
+		l.RingSize, err = s.uint("lane ring bytes", MaxRing)
+	}
+	return err
 }
 
 // finishControl writes the header of the control frame that begins at dst[at].

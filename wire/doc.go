@@ -12,8 +12,8 @@
 //
 //	metaLen uvarint | meta (metaLen bytes) | payload
 //
-// where meta is a run of fields in rising order of their numbers. The body of a control frame is one
-// byte that says which message it is, and the fields of that message. A field is
+// where meta is a run of fields in rising order of their numbers. The body of a control frame is
+// one byte that says which message it is, and the fields of that message. A field is
 //
 //	key uvarint = number<<1 | kind      kind 0: value uvarint      kind 1: length uvarint, bytes
 //

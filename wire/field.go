@@ -1,6 +1,15 @@
 package wire
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+	"math"
+)
+
+// What a KindUint is checked against where the protocol sets no limit of its own.
+const (
+	maxUint32 = math.MaxUint32
+	maxUint64 = math.MaxUint64
+)
 
 // Kind says how the value of a field is written.
 type Kind uint8
@@ -29,6 +38,12 @@ func ParseUvarint(b []byte) (uint64, int) {
 	if len(b) > 0 && b[0] < 0x80 {
 		return uint64(b[0]), 1
 	}
+	return parseUvarintSlow(b)
+}
+
+// parseUvarintSlow is ParseUvarint for more than one byte, or none; apart, so that the other is
+// inlined.
+func parseUvarintSlow(b []byte) (uint64, int) {
 	v, n := binary.Uvarint(b)
 	if n > 1 && b[n-1] == 0 {
 		return 0, -n
@@ -51,29 +66,39 @@ func SizeUvarint(v uint64) int {
 // ParseField reads the field at the start of b and returns it with the number of its bytes.
 // The fields of a message are all there when they are parsed, so an end inside one is an error.
 func ParseField(b []byte) (Field, int, error) {
+	var f Field
+	n, err := f.parse(b)
+	if err != nil {
+		return Field{}, 0, err
+	}
+	return f, n, nil
+}
+
+// parse sets f, which it leaves in any state on an error, and returns the number of its bytes.
+func (f *Field) parse(b []byte) (int, error) {
 	key, n := ParseUvarint(b)
 	if n <= 0 {
-		return Field{}, 0, &SyntaxError{What: "field key", Offset: 0}
+		return 0, &SyntaxError{What: "field key", Offset: 0}
 	}
 	if key>>1 == 0 || key>>1 > MaxFieldNumber {
-		return Field{}, 0, &LimitError{What: "field number", Value: key >> 1, Limit: MaxFieldNumber}
+		return 0, &LimitError{What: "field number", Value: key >> 1, Limit: MaxFieldNumber}
 	}
-	f := Field{Number: uint32(key >> 1), Kind: Kind(key & 1)}
 	v, m := ParseUvarint(b[n:])
 	if m <= 0 {
-		return Field{}, 0, &SyntaxError{What: "field value", Offset: n}
+		return 0, &SyntaxError{What: "field value", Offset: n}
 	}
 	n += m
+	f.Number, f.Kind = uint32(key>>1), Kind(key&1)
 	if f.Kind == KindUint {
-		f.Uint = v
-		return f, n, nil
+		f.Uint, f.Bytes = v, nil
+		return n, nil
 	}
 	if v > uint64(len(b)-n) {
-		return Field{}, 0, &LimitError{What: "field bytes", Value: v, Limit: uint64(len(b) - n)}
+		return 0, &LimitError{What: "field bytes", Value: v, Limit: uint64(len(b) - n)}
 	}
 	end := n + int(v)
-	f.Bytes = b[n:end:end]
-	return f, end, nil
+	f.Uint, f.Bytes = 0, b[n:end:end]
+	return end, nil
 }
 
 // AppendUint appends a KindUint field.
@@ -91,31 +116,56 @@ func AppendBytes[T ~string | ~[]byte](dst []byte, number uint32, v T) []byte {
 
 // fields steps through the fields of a message in rising order of their numbers.
 type fields struct {
-	rest []byte
-	off  int
-	last uint32
+	rest  []byte
+	off   int   // of rest, from the start of the message
+	at    int   // of field, likewise
+	field Field // the one that next has read; its number is 0 before the first
 }
 
-// next returns the next field; ok is false at the end and on an error.
-func (s *fields) next() (f Field, ok bool, err error) {
+// next reads the next field; it reports false at the end and on an error.
+func (s *fields) next() (bool, error) {
 	if len(s.rest) == 0 {
-		return Field{}, false, nil
+		return false, nil
 	}
-	f, n, err := ParseField(s.rest)
+	last := s.field.Number
+	n, err := s.field.parse(s.rest)
 	if err != nil {
-		return Field{}, false, err
+		return false, s.place(err)
 	}
-	if f.Number <= s.last {
-		return Field{}, false, &SyntaxError{What: "field order", Offset: s.off}
+	if s.field.Number <= last {
+		return false, &SyntaxError{What: "field order", Offset: s.off}
 	}
-	s.last, s.off, s.rest = f.Number, s.off+n, s.rest[n:]
-	return f, true, nil
+	s.at, s.off, s.rest = s.off, s.off+n, s.rest[n:]
+	return true, nil
 }
 
-// want reports a field of a known number that came in the other kind.
-func (f Field) want(k Kind, off int) error {
-	if f.Kind != k {
-		return &SyntaxError{What: "field kind", Offset: off}
+// place counts the offset of err, which parse counted from the field, from the message.
+func (s *fields) place(err error) error {
+	if e, ok := err.(*SyntaxError); ok {
+		e.Offset += s.off
 	}
-	return nil
+	return err
+}
+
+// uint is the value of the field that next has read, which must be a KindUint of at most limit.
+func (s *fields) uint(what string, limit uint64) (uint64, error) {
+	if s.field.Kind != KindUint {
+		return 0, &SyntaxError{What: "field kind", Offset: s.at}
+	}
+	if s.field.Uint > limit {
+		return 0, &LimitError{What: what, Value: s.field.Uint, Limit: limit}
+	}
+	return s.field.Uint, nil
+}
+
+// bytes is the value of the field that next has read, which must be a KindBytes of at most limit
+// bytes.
+func (s *fields) bytes(what string, limit int) ([]byte, error) {
+	if s.field.Kind != KindBytes {
+		return nil, &SyntaxError{What: "field kind", Offset: s.at}
+	}
+	if n := len(s.field.Bytes); n > limit {
+		return nil, &LimitError{What: what, Value: uint64(n), Limit: uint64(limit)}
+	}
+	return s.field.Bytes, nil
 }

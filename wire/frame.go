@@ -38,7 +38,7 @@ const (
 )
 
 // Check says whether f is a legal combination on a native connection; if not, the error is a
-// FlagsError.
+// FlagsViolation.
 func (f Flags) Check() error {
 	switch f &^ Part {
 	case FlagsCall, FlagsOneway, FlagsReply, FlagsError:
@@ -102,7 +102,8 @@ func ParseFrame(b []byte, maxBody uint32) (Frame, int, error) {
 		return Frame{}, 0, nil
 	}
 	if h.Length > maxBody {
-		return Frame{}, 0, &LimitError{What: "body bytes", Value: uint64(h.Length), Limit: uint64(maxBody)}
+		return Frame{}, 0, &LimitError{What: "body bytes", Value: uint64(h.Length),
+			Limit: uint64(maxBody)}
 	}
 	if uint64(len(b)-HeaderSize) < uint64(h.Length) {
 		return Frame{}, 0, nil

@@ -9,6 +9,9 @@ const MaxMethod = 1024
 // MaxTrace is the longest trace context, in bytes.
 const MaxTrace = 64
 
+// MaxFiles is the largest number of descriptors that one frame may carry: SCM_MAX_FD of Linux.
+const MaxFiles = 253
+
 // The numbers of the fields of meta.
 //
 //	number  name     kind   meaning
@@ -55,66 +58,47 @@ func ParseBody(body []byte) (Meta, []byte, error) {
 		return Meta{}, nil, &LimitError{What: "meta bytes", Value: n, Limit: uint64(len(body) - k)}
 	}
 	end := k + int(n)
-	m, err := parseMeta(body[k:end])
-	return m, body[end:], err
-}
-
-func parseMeta(b []byte) (Meta, error) {
 	var m Meta
-	s := fields{rest: b}
+	if err := m.parse(body[k:end], k); err != nil {
+		return Meta{}, nil, err
+	}
+	return m, body[end:], nil
+}
+
+// parse sets m from the fields in b, which begins off bytes into the body.
+func (m *Meta) parse(b []byte, off int) error {
+	s := fields{rest: b, off: off}
 	for {
-		off := s.off
-		f, ok, err := s.next()
+		ok, err := s.next()
 		if !ok {
-			return m, err
+			return err
 		}
-		if err := m.set(f, off); err != nil {
-			return Meta{}, err
+		if err := m.set(&s); err != nil {
+			return err
 		}
 	}
 }
 
-// set takes one field over; a number that is not known changes nothing.
-func (m *Meta) set(f Field, off int) error {
-	switch f.Number {
+// set takes the field at s over; a number that is not known changes nothing.
+func (m *Meta) set(s *fields) (err error) {
+	var v uint64
+	switch s.field.Number {
 	case fieldMethod:
-		m.Method = f.Bytes
-		return f.limited(KindBytes, "method bytes", MaxMethod, off)
+		m.Method, err = s.bytes("method bytes", MaxMethod)
 	case fieldTimeout:
-		m.TimeoutUs = f.Uint
-		return f.want(KindUint, off)
+		m.TimeoutUs, err = s.uint("timeout", maxUint64)
 	case fieldTrace:
-		m.Trace = f.Bytes
-		return f.limited(KindBytes, "trace bytes", MaxTrace, off)
+		m.Trace, err = s.bytes("trace bytes", MaxTrace)
 	case fieldRoute:
-		m.Route = f.Uint
-		return f.want(KindUint, off)
+		m.Route, err = s.uint("route", maxUint64)
 	case fieldCode:
-		m.Code = Code(f.Uint)
-		return f.limited(KindUint, "code", 1<<32-1, off)
+		v, err = s.uint("code", maxUint32)
+		m.Code = Code(v)
 	case fieldFiles:
-		m.Files = uint32(f.Uint)
-		return f.limited(KindUint, "files", MaxFiles, off)
+		v, err = s.uint("files", MaxFiles)
+		m.Files = uint32(v)
 	}
-	return nil
-}
-
-// MaxFiles is the largest number of descriptors that one frame may carry: SCM_MAX_FD of Linux.
-const MaxFiles = 253
-
-// limited checks the kind of f and that its value, or its length, is within limit.
-func (f Field) limited(k Kind, what string, limit uint64, off int) error {
-	if err := f.want(k, off); err != nil {
-		return err
-	}
-	v := f.Uint
-	if k == KindBytes {
-		v = uint64(len(f.Bytes))
-	}
-	if v > limit {
-		return &LimitError{What: what, Value: v, Limit: limit}
-	}
-	return nil
+	return err
 }
 
 // Size is the number of bytes that AppendTo appends.
