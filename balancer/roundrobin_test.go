@@ -117,7 +117,7 @@ func TestRoundRobinManyGoroutines(t *testing.T) {
 	}
 }
 
-func TestRoundRobinDoesNotAllocate(t *testing.T) {
+func TestAllocsRoundRobin(t *testing.T) {
 	var r balancer.RoundRobin
 	set := upTo(100)
 	require.Zero(t, testing.AllocsPerRun(1000, func() { r.Pick(set, 0) }))

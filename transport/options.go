@@ -86,9 +86,9 @@ const (
 	DefaultHelloTimeout = 5 * time.Second
 )
 
-// byteSlack is what MaxCallBytes exceeds MaxBody by at least, so that the largest body always fits
-// into the credit together with its headers and meta.
-const byteSlack = 64 << 10
+// byteSlack is what the largest body needs in credit beyond its own length at most: meta, and the
+// headers of 16,384 parts.
+const byteSlack = 256 << 10
 
 // withDefaults returns l with every zero field set, and every field within what the wire can say.
 func (l Limits) withDefaults() Limits {
@@ -107,7 +107,9 @@ func (l Limits) withDefaults() Limits {
 	if l.MaxCallBytes == 0 {
 		l.MaxCallBytes = DefaultMaxCallBytes
 	}
-	l.MaxCallBytes = max(l.MaxCallBytes, int64(l.MaxBody)+byteSlack)
+	// A receiver may owe a quarter of the credit before it gives any back: the largest body has to
+	// fit into the other three.
+	l.MaxCallBytes = max(l.MaxCallBytes, (int64(l.MaxBody)+byteSlack)/3*4+4)
 	if l.ConnMemory == 0 {
 		l.ConnMemory = DefaultConnMemory
 	}

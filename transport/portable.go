@@ -15,8 +15,8 @@ import (
 )
 
 // portable is the engine that drives a connection with two goroutines over package net: one reads,
-// and runs the handlers and callbacks (it is the connection's loop), the other one writes. It is the
-// simple one of the two engines: one lock, one map of calls, every outgoing body copied.
+// and runs the handlers and callbacks (it is the connection's loop), the other one writes. It is
+// the simple one of the two engines: one lock, one map of calls, every outgoing body copied.
 //
 //	net.UnixConn -> inbox -> frames -> handler        loop
 //	   caller, handler -> outbox -> net.UnixConn      writer
@@ -30,7 +30,7 @@ type portable struct {
 	hello    wire.Hello     // what this side says; immutable
 	loopID   atomic.Uintptr // goroutineID of the loop while it runs; partner: onLoop
 	count    counters
-	in       inbox          // loop only
+	in       portInbox          // loop only
 	parts    assemblies     // loop only
 	ready    chan struct{}  // closed when the answer to our hello is here (client)
 	gone     chan struct{}  // closed when nothing runs any more
@@ -39,15 +39,15 @@ type portable struct {
 
 	mu     sync.Mutex
 	life   life    // guarded by mu
-	calls  calls   // guarded by mu
+	calls  portCalls   // guarded by mu
 	inside inside  // guarded by mu
-	out    outbox  // guarded by mu
+	out    portOutbox  // guarded by mu
 	queue  waiting // guarded by mu
 }
 
 // life is where a connection stands between hello and end.
 type life struct {
-	phase   phase
+	phase   portPhase
 	peer    wire.Hello // valid when native
 	files   bool       // descriptors were negotiated
 	err     error      // why it ends or ended; nil as long as it lives
@@ -71,7 +71,7 @@ func newPortable(c *Conn, nc *net.UnixConn, l *Listener) *portable {
 		e.hello.Capabilities &^= wire.CapFiles
 	}
 	e.in = newInbox(e)
-	e.parts.table = make(map[partKey]*assembly)
+	e.parts.table = make(map[partKey]*portAssembly)
 	e.calls.table = make(map[uint32]*call)
 	e.calls.pings = make(map[uint32]chan struct{})
 	e.inside.table = make(map[uint32]*Request)
@@ -109,8 +109,9 @@ func (e *portable) begin() {
 	e.mu.Lock()
 	if e.set.server {
 		if e.set.Foreign == nil {
-			e.life.due = time.Now().Add(e.set.Limits.HelloTimeout)
-			e.life.late = fmt.Errorf("no hello within %v: %w", e.set.Limits.HelloTimeout, ErrDeadline)
+			within := e.set.Limits.HelloTimeout
+			e.life.due = time.Now().Add(within)
+			e.life.late = fmt.Errorf("no hello within %v: %w", within, ErrDeadline)
 		}
 	} else {
 		e.in.files = e.hello.Capabilities&wire.CapFiles != 0

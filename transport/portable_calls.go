@@ -13,8 +13,8 @@ var errNative = errors.New("transport: peer is native, frames cannot be written 
 // maxPings is how many pings of this side can wait for their pongs.
 const maxPings = maxPongs
 
-// calls are this side's: the pending ones by id, and what the peer lets it send.
-type calls struct {
+// portCalls are this side's: the pending ones by id, and what the peer lets it send.
+type portCalls struct {
 	table      map[uint32]*call
 	lastID     uint32
 	lastOneway uint32
@@ -25,8 +25,8 @@ type calls struct {
 	lastPing   uint32
 }
 
-// call is one call of this side. Everything is guarded by portable.mu but the outcome, which belongs
-// to the loop while the state is filling and to the caller once ended has a value.
+// call is one call of this side. Everything is guarded by portable.mu but the outcome, which
+// belongs to the loop while the state is filling and to the caller once ended has a value.
 type call struct {
 	id    uint32
 	state callState
@@ -40,7 +40,7 @@ type call struct {
 }
 
 // addLocked gives c an id and enters it.
-func (t *calls) addLocked(c *call, limit int) error {
+func (t *portCalls) addLocked(c *call, limit int) error {
 	if n := len(t.table); n >= limit {
 		return &LimitError{What: "pending calls", Value: int64(n) + 1, Limit: int64(limit)}
 	}
@@ -56,7 +56,7 @@ func (t *calls) addLocked(c *call, limit int) error {
 }
 
 // removeLocked takes a call out that nothing was sent of.
-func (t *calls) removeLocked(c *call) {
+func (t *portCalls) removeLocked(c *call) {
 	if t.table[c.id] == c {
 		delete(t.table, c.id)
 	}
@@ -64,7 +64,7 @@ func (t *calls) removeLocked(c *call) {
 }
 
 // clearLocked empties the table and returns the calls that somebody waits for.
-func (t *calls) clearLocked() []*call {
+func (t *portCalls) clearLocked() []*call {
 	var waiting []*call
 	for _, c := range t.table {
 		if c.state != callTomb {

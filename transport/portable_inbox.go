@@ -14,11 +14,11 @@ const (
 	growFirst = 64 << 10 // of the memory of a larger body, which doubles from there
 )
 
-// inbox cuts the stream into frames. A frame that fits lies in buf and is lent until the next one;
+// portInbox cuts the stream into frames. A frame that fits lies in buf and is lent until the next one;
 // a larger one gets memory of its own, which grows with the bytes that arrive.
 //
 //	buf  [ .. taken .. | r  bytes not yet parsed  w | free ]
-type inbox struct {
+type portInbox struct {
 	e     *portable
 	buf   []byte
 	r, w  int
@@ -42,10 +42,10 @@ type frame struct {
 	at    uint64 // of its first byte in the stream
 }
 
-func newInbox(e *portable) inbox { return inbox{e: e, buf: make([]byte, inboxMin)} }
+func newInbox(e *portable) portInbox { return portInbox{e: e, buf: make([]byte, inboxMin)} }
 
 // next returns the next frame. It is lent until release.
-func (b *inbox) next() (frame, error) {
+func (b *portInbox) next() (frame, error) {
 	if err := b.fill(wire.HeaderSize); err != nil {
 		return frame{}, err
 	}
@@ -73,7 +73,7 @@ func (b *inbox) next() (frame, error) {
 }
 
 // release ends the loan of f.
-func (b *inbox) release(f frame) {
+func (b *portInbox) release(f frame) {
 	if f.owned {
 		b.e.refund(int64(cap(f.Body)))
 	} else if raceEnabled {
@@ -81,7 +81,7 @@ func (b *inbox) release(f frame) {
 	}
 }
 
-func (b *inbox) advance(n int) {
+func (b *portInbox) advance(n int) {
 	b.r += n
 	b.at += uint64(n)
 	if b.r == b.w {
@@ -90,7 +90,7 @@ func (b *inbox) advance(n int) {
 }
 
 // fill reads until n bytes are there, n at most inboxMax.
-func (b *inbox) fill(n int) error {
+func (b *portInbox) fill(n int) error {
 	for b.w-b.r < n {
 		if b.r > 0 && b.r+n > len(b.buf) || len(b.buf) < n {
 			b.makeRoom(n)
@@ -112,7 +112,7 @@ func (b *inbox) fill(n int) error {
 }
 
 // makeRoom moves what is not parsed to the start of a buffer of at least n bytes.
-func (b *inbox) makeRoom(n int) {
+func (b *portInbox) makeRoom(n int) {
 	buf := b.buf
 	if len(buf) < n {
 		size := len(buf)
@@ -127,7 +127,7 @@ func (b *inbox) makeRoom(n int) {
 
 // grow reads a body of n bytes into memory of its own. The claim costs nothing: the memory doubles
 // as the bytes come, and is charged as it grows.
-func (b *inbox) grow(n int) ([]byte, error) {
+func (b *portInbox) grow(n int) ([]byte, error) {
 	body := make([]byte, 0, min(n, growFirst))
 	if err := b.e.charge(int64(cap(body))); err != nil {
 		return nil, err
@@ -157,7 +157,7 @@ func (b *inbox) grow(n int) ([]byte, error) {
 }
 
 // read reads once, and runs what was posted to the loop while it waits.
-func (b *inbox) read(p []byte) (int, error) {
+func (b *portInbox) read(p []byte) (int, error) {
 	for {
 		n, err := b.readSome(p)
 		b.e.count.reads.Add(1)
@@ -178,7 +178,7 @@ func (b *inbox) read(p []byte) (int, error) {
 }
 
 // readSome is one read, with the descriptors that come along where they were negotiated.
-func (b *inbox) readSome(p []byte) (int, error) {
+func (b *portInbox) readSome(p []byte) (int, error) {
 	if !b.files {
 		return b.e.nc.Read(p)
 	}
@@ -202,7 +202,7 @@ func (b *inbox) readSome(p []byte) (int, error) {
 const fdBatches = 2
 
 // lateFiles reports descriptors which no frame has taken and none can take any more.
-func (b *inbox) lateFiles() error {
+func (b *portInbox) lateFiles() error {
 	if len(b.fds) > 0 && b.fds[0].to <= b.at {
 		return &ProtocolError{&LimitError{What: "descriptors that no frame announced",
 			Value: int64(len(b.fds[0].files)), Limit: 0}}
@@ -211,7 +211,7 @@ func (b *inbox) lateFiles() error {
 }
 
 // takeFiles returns the n descriptors that came with f.
-func (b *inbox) takeFiles(f frame, n int) ([]*os.File, error) {
+func (b *portInbox) takeFiles(f frame, n int) ([]*os.File, error) {
 	if n == 0 {
 		return nil, nil
 	}
@@ -229,7 +229,7 @@ func (b *inbox) takeFiles(f frame, n int) ([]*os.File, error) {
 }
 
 // close closes the descriptors that nobody took.
-func (b *inbox) close() {
+func (b *portInbox) close() {
 	for _, d := range b.fds {
 		closeFiles(d.files)
 	}

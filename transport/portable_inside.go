@@ -131,8 +131,8 @@ func (e *portable) run(r *Request) {
 	_ = r.Fail(wire.CodeNoMethod, fmt.Sprintf("%q: nothing is served here", r.Method()))
 }
 
-// detach moves the duties of r to a copy that outlives the handler. A oneway that leaves its handler
-// so is over for the peer: nobody says when its copy is done with.
+// detach moves the duties of r to a copy that outlives the handler. A oneway that leaves its
+// handler so is over for the peer: nobody says when its copy is done with.
 func (e *portable) detach(r *Request, pooled bool) *Request {
 	d := r.clone(pooled)
 	e.mu.Lock()
@@ -189,9 +189,9 @@ func (e *portable) over(r *Request) {
 	r.finish()
 }
 
-// cancelInside ends the context of a call that the peer has taken back. The duty to reply stays. The
-// lock is held so that the request cannot be recycled meanwhile; a context runs no foreign code in
-// its cancel function.
+// cancelInside ends the context of a call that the peer has taken back. The duty to reply stays.
+// The lock is held so that the request cannot be recycled meanwhile; a context runs no foreign code
+// in its cancel function.
 func (e *portable) cancelInside(id uint32) {
 	if a := e.parts.table[partKey{wire.FlagsCall, id}]; a != nil {
 		a.canceled = true

@@ -47,13 +47,13 @@ type message struct {
 	buf    *bytebufferpool.ByteBuffer
 }
 
-// outbox is what waits to be written.
+// portOutbox is what waits to be written.
 //
 //	urgent  control, replies  --+--> batch --> writev
 //	bulk    calls, oneways    --+
 //
 // A message that has more pieces goes back to the end of its queue after each.
-type outbox struct {
+type portOutbox struct {
 	urgent, bulk fifo
 	wake         sync.Cond // of portable.mu: something to write, or the end
 	frames       int       // messages not written, without control
@@ -241,8 +241,8 @@ type piece struct {
 	msg    *message
 }
 
-// batch is what one system call writes.
-type batch struct {
+// portBatch is what one system call writes.
+type portBatch struct {
 	scratch []byte
 	bufs    net.Buffers
 	flat    int // bytes of scratch that are in bufs already
@@ -252,7 +252,7 @@ type batch struct {
 
 // write is the writer: it takes batches and writes them until the end.
 func (e *portable) write() {
-	b := &batch{scratch: make([]byte, 0, batchBytes+batchCopy+wire.HeaderSize)}
+	b := &portBatch{scratch: make([]byte, 0, batchBytes+batchCopy+wire.HeaderSize)}
 	for e.take(b) {
 		for _, p := range b.pieces {
 			size := 0
@@ -272,7 +272,7 @@ func (e *portable) write() {
 }
 
 // take waits for something to write and fills b; false at the end.
-func (e *portable) take(b *batch) bool {
+func (e *portable) take(b *portBatch) bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	for {
@@ -286,7 +286,7 @@ func (e *portable) take(b *batch) bool {
 	}
 }
 
-func (e *portable) fillLocked(b *batch) {
+func (e *portable) fillLocked(b *portBatch) {
 	for b.bytes < batchBytes {
 		q := e.out.queue()
 		if q == nil {
@@ -308,7 +308,7 @@ func (e *portable) fillLocked(b *batch) {
 }
 
 // queue is where the next piece comes from: urgent first, but not without end.
-func (o *outbox) queue() *fifo {
+func (o *portOutbox) queue() *fifo {
 	urgent, bulk := o.urgent.peek(), o.bulk.peek()
 	switch {
 	case urgent != nil && (bulk == nil || o.run < urgentRun):
@@ -322,7 +322,7 @@ func (o *outbox) queue() *fifo {
 }
 
 // cutLocked takes one frame of m, the first of q, and puts its bytes into b.
-func (e *portable) cutLocked(m *message, q *fifo, b *batch) piece {
+func (e *portable) cutLocked(m *message, q *fifo, b *portBatch) piece {
 	n, h := m.first, m.header
 	if m.begun {
 		n = min(len(m.rest), wire.PartSize)
@@ -356,7 +356,7 @@ func (e *portable) cutLocked(m *message, q *fifo, b *batch) piece {
 	return p
 }
 
-func (b *batch) add(p []byte) {
+func (b *portBatch) add(p []byte) {
 	if len(p) <= batchCopy {
 		b.scratch = append(b.scratch, p...)
 		return
@@ -366,7 +366,7 @@ func (b *batch) add(p []byte) {
 }
 
 // flush puts the copied bytes into bufs.
-func (b *batch) flush() {
+func (b *portBatch) flush() {
 	if b.flat < len(b.scratch) {
 		b.bufs = append(b.bufs, b.scratch[b.flat:len(b.scratch):len(b.scratch)])
 		b.flat = len(b.scratch)
@@ -374,7 +374,7 @@ func (b *batch) flush() {
 }
 
 // write writes the batch.
-func (b *batch) write(nc *net.UnixConn) error {
+func (b *portBatch) write(nc *net.UnixConn) error {
 	if fds := b.pieces[0].msg.fds; len(fds) > 0 {
 		p := b.pieces[0]
 		defer func() {
@@ -393,7 +393,7 @@ func (b *batch) write(nc *net.UnixConn) error {
 }
 
 // written settles a batch: memory, room for those who wait, a Close that waits for the last byte.
-func (e *portable) written(b *batch, err error) {
+func (e *portable) written(b *portBatch, err error) {
 	e.mu.Lock()
 	for _, p := range b.pieces {
 		if p.msg.class == classBulk {
@@ -426,7 +426,7 @@ func (e *portable) brokenLocked(err error) {
 }
 
 // clearLocked throws away what is not written.
-func (o *outbox) clearLocked() {
+func (o *portOutbox) clearLocked() {
 	for _, q := range []*fifo{&o.urgent, &o.bulk} {
 		for m := q.peek(); m != nil; m = q.peek() {
 			q.drop()

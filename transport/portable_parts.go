@@ -15,12 +15,12 @@ type partKey struct {
 
 // assemblies are the bodies of which some parts are here. Loop only.
 type assemblies struct {
-	table map[partKey]*assembly
+	table map[partKey]*portAssembly
 	count map[wire.Flags]int
 }
 
-// assembly is one body on its way in: metaLen | meta | payload so far.
-type assembly struct {
+// portAssembly is one body on its way in: metaLen | meta | payload so far.
+type portAssembly struct {
 	flags    wire.Flags
 	body     []byte
 	head     int        // bytes of metaLen and meta
@@ -35,7 +35,7 @@ type assembly struct {
 
 // incoming is a whole body.
 type incoming struct {
-	assembly
+	portAssembly
 	owned bool // body has memory of its own
 }
 
@@ -70,7 +70,7 @@ func (e *portable) assemble(f frame, cost int64) (incoming, bool, error) {
 	e.trace(false, f.Header, a.head+a.size)
 	e.parts.remove(key)
 	e.refund(a.charged)
-	return incoming{assembly: *a, owned: true}, true, nil
+	return incoming{portAssembly: *a, owned: true}, true, nil
 }
 
 // firstPart checks the frame that begins a body, whole or not.
@@ -106,14 +106,14 @@ func (e *portable) keep(key partKey, in incoming) error {
 		return &ProtocolError{&LimitError{What: "bodies begun", Value: int64(n) + 1,
 			Limit: int64(e.set.Limits.MaxCalls)}}
 	}
-	a := in.assembly
+	a := in.portAssembly
 	a.body = nil
 	e.parts.add(key, &a)
 	return e.store(key, &a, in.body)
 }
 
 // nextPart adds a part to a.
-func (e *portable) nextPart(key partKey, a *assembly, f frame) error {
+func (e *portable) nextPart(key partKey, a *portAssembly, f frame) error {
 	a.size += len(f.Body)
 	if err := e.checkSize(a.size); err != nil {
 		return err
@@ -122,7 +122,7 @@ func (e *portable) nextPart(key partKey, a *assembly, f frame) error {
 }
 
 // store appends p to a, unless its bytes are not wanted any more.
-func (e *portable) store(key partKey, a *assembly, p []byte) error {
+func (e *portable) store(key partKey, a *portAssembly, p []byte) error {
 	if a.refused != nil || key.flags == wire.FlagsReply && e.abandoned(key.id) {
 		e.forget(a)
 		return nil
@@ -145,7 +145,7 @@ func (e *portable) store(key partKey, a *assembly, p []byte) error {
 }
 
 // forget throws away what is here of a.
-func (e *portable) forget(a *assembly) {
+func (e *portable) forget(a *portAssembly) {
 	e.refund(a.charged)
 	a.body, a.charged = nil, 0
 	closeFiles(a.files)
@@ -159,7 +159,7 @@ func (e *portable) abandoned(id uint32) bool {
 	return c == nil || c.state == callTomb
 }
 
-func (p *assemblies) add(key partKey, a *assembly) {
+func (p *assemblies) add(key partKey, a *portAssembly) {
 	if p.count == nil {
 		p.count = make(map[wire.Flags]int)
 	}

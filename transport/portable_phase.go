@@ -2,17 +2,17 @@ package transport
 
 import "github.com/pithos-ipc/pithos/wire"
 
-// phase is what is known about the peer.
+// portPhase is what is known about the peer.
 //
 //	          hello                     A hello comes from the server's client, or is the answer
 //	opening ---------> native           to the client's own.
 //	   |
 //	   |  first frame that is no hello
 //	   +-----------------------------> foreign
-type phase uint8
+type portPhase uint8
 
 const (
-	phaseOpening phase = iota // nothing came that decides
+	phaseOpening portPhase = iota // nothing came that decides
 	phaseNative               // hello was said both ways
 	phaseForeign              // frames go to Options.Foreign as they are
 )

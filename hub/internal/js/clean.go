@@ -55,3 +55,18 @@ func subpart(b []byte) int {
 	}
 	return n
 }
+
+// Whole is the length of b, which is UTF-8 but for a character cut off at its end, without that
+// character.
+func Whole(b []byte) int {
+	n := len(b)
+	for i := n - 1; i >= 0 && i >= n-utf8.UTFMax; i-- {
+		if utf8.RuneStart(b[i]) {
+			if !utf8.FullRune(b[i:]) {
+				return i
+			}
+			break
+		}
+	}
+	return n
+}

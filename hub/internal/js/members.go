@@ -55,6 +55,21 @@ func Fields(raw []byte, keys []string, values [][]byte) {
 	}
 }
 
+// Field is the raw value of one member, as Fields finds it.
+func Field(raw []byte, name string) []byte {
+	var found []byte
+	m := MembersOf(raw)
+	for {
+		key, value, ok := m.Next()
+		if !ok {
+			return found
+		}
+		if Is(key, name) {
+			found = value
+		}
+	}
+}
+
 // skip is the index behind the value that begins at b[i].
 func skip(b []byte, i int) int {
 	switch b[i] {

@@ -152,7 +152,7 @@ func TestAppendClean(t *testing.T) {
 	}
 }
 
-func TestFieldsDoNotAllocate(t *testing.T) {
+func TestAllocsFields(t *testing.T) {
 	keys := []string{"action", "data"}
 	values := make([][]byte, 2)
 	body := []byte(message)

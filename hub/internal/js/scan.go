@@ -303,3 +303,12 @@ func space(b []byte, i int) int {
 	}
 	return i
 }
+
+// Value is the raw value that body, which Scan has accepted, consists of.
+func Value(body []byte) []byte {
+	i, n := space(body, 0), len(body)
+	for n > i && (body[n-1] == ' ' || body[n-1] == '\n' || body[n-1] == '\t' || body[n-1] == '\r') {
+		n--
+	}
+	return body[i:n:n]
+}

@@ -209,7 +209,7 @@ const message = `{"action":"PANDORA_HUB_ACTION_MSG_UP","data":{"remote":{"object
 	`"processName":"web","pid":"101","clientId":"3c281465-c93b-4a45-ab34-dfe15e04171d"},` +
 	`"needReply":true}}`
 
-func TestScanDoesNotAllocate(t *testing.T) {
+func TestAllocsScan(t *testing.T) {
 	var s js.Scanner
 	body := []byte(message)
 	deep := []byte(strings.Repeat("[", js.MaxDepth) + strings.Repeat("]", js.MaxDepth))

@@ -97,7 +97,7 @@ func TestToNumberOfOthers(t *testing.T) {
 	require.Equal(t, "NaN", string(js.AppendFloat(nil, math.NaN())))
 }
 
-func TestValuesDoNotAllocate(t *testing.T) {
+func TestAllocsValues(t *testing.T) {
 	raws := [][]byte{[]byte("5"), []byte("-12.75e3"), []byte(`"web\u0031"`), []byte(`"web1"`)}
 	require.Zero(t, testing.AllocsPerRun(100, func() {
 		for _, a := range raws {

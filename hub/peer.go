@@ -1,0 +1,67 @@
+package hub
+
+import (
+	"sync/atomic"
+
+	"github.com/pithos-ipc/pithos/wire"
+)
+
+// maxID is one more than the largest id that the hub gives to a frame: where Pandora's ids begin
+// again.
+const maxID = 1 << 30
+
+// link is a connection as the hub needs it.
+type link interface {
+	// write queues one frame, its body in pieces, without waiting; the pieces are the caller's
+	// again when it returns. An error says that the frame will not be sent.
+	write(h wire.Header, pieces [][]byte) error
+	// end closes the connection without waiting: what is queued still goes out, within a limit of
+	// time, so that the peer does not see half a frame.
+	end(cause error)
+}
+
+// peer is a connection, from the moment of connecting.
+type peer struct {
+	link   link          // immutable
+	seq    uint64        // order of connecting; immutable once it is in core.peers
+	lastID atomic.Uint32 // of the frames to this peer
+
+	// Guarded by core.mu.
+	waiting    map[uint32]*call // calls that it has to answer, by the id that it got them with
+	asked      *call            // the first of those that it waits for
+	asking     int              // their number
+	publishing int              // bytes of its selectors
+	name       string           // the location of the last ONLINE, for the log
+	gone       bool             // nothing is taken from it, or given to it, any more
+}
+
+func newPeer(l link) *peer { return &peer{link: l, waiting: make(map[uint32]*call)} }
+
+// id is the number of the next frame: 1, 2, 3, … whatever the frame, and 1 again after maxID-1.
+func (p *peer) id() uint32 {
+	for {
+		last := p.lastID.Load()
+		next := last + 1
+		if next >= maxID {
+			next = 1
+		}
+		if p.lastID.CompareAndSwap(last, next) {
+			return next
+		}
+	}
+}
+
+// unusedID is the next id that no call waits under. The caller holds core.mu.
+func (p *peer) unusedID() uint32 {
+	for {
+		id := p.id()
+		if _, used := p.waiting[id]; !used {
+			return id
+		}
+	}
+}
+
+// send writes a frame with the given id; the flags are always 0 towards Pandora's peers.
+func (p *peer) send(id uint32, pieces [][]byte) error {
+	return p.link.write(wire.Header{ID: id}, pieces)
+}

@@ -1,0 +1,186 @@
+package hub
+
+import (
+	"fmt"
+	"time"
+)
+
+// call is a message that a provider has to answer: one for an invoke, one for each provider of a
+// batch. It is in three places, from the moment that the provider's connection is to get it until
+// somebody settles it: the provider's waiting, the caller's list and the clock.
+type call struct {
+	caller   *peer
+	callerID uint32 // of the caller's message
+	provider *peer
+	id       uint32 // of the message on its way down
+	batch    *batch // nil when the caller wants this one reply
+	timeout  timeout
+
+	due        time.Duration // since the hub's start
+	turn       uint64        // rises from call to call; of those due together, the first goes first
+	place      int           // in the clock
+	prev, next *call         // in the caller's list; next also in the list of free ones
+}
+
+// batch collects the replies of many to one message.
+type batch struct {
+	left  int    // replies that are missing
+	none  bool   // none has come yet
+	over  bool   // the body has grown over its limit, and was thrown away
+	body  []byte // of the reply, with the packages so far
+	limit int    // of the body in bytes
+}
+
+// add takes one package. It says true when it was the last one.
+func (b *batch) add(pkg []byte) bool {
+	if !b.over && len(b.body)+len(pkg)+len(batchTail)+len("null,") > b.limit {
+		b.over, b.body = true, nil
+	}
+	if !b.over {
+		b.body = appendEntry(b.body, b.none, pkg)
+	}
+	b.none = false
+	b.left--
+	return b.left == 0
+}
+
+// reply is the body of the reply to id, when all have come.
+func (b *batch) reply(id uint32) []byte {
+	if b.over {
+		return appendFailure(nil, id, &failure{class: "RangeError",
+			text: fmt.Appendf(nil, "bytes of a batch of replies: over the limit of %d", b.limit)})
+	}
+	return append(b.body, batchTail...)
+}
+
+// pending is the calls that are under way. It locks nothing.
+type pending struct {
+	clock clock
+	free  *call
+	count int
+	turn  uint64
+}
+
+// open enters a call of caller's message callerID for provider.
+func (s *pending) open(caller *peer, callerID uint32, provider *peer, t timeout,
+	now time.Duration) *call {
+	c := s.free
+	if c == nil {
+		c = new(call)
+	} else {
+		s.free = c.next
+	}
+	s.turn++
+	*c = call{turn: s.turn, caller: caller, callerID: callerID, provider: provider, timeout: t,
+		due: now + t.duration(), id: provider.unusedID()}
+	provider.waiting[c.id] = c
+	if c.next = caller.asked; c.next != nil {
+		c.next.prev = c
+	}
+	caller.asked = c
+	caller.asking++
+	s.clock.push(c)
+	s.count++
+	return c
+}
+
+// settle takes c out of everything. What c says may be used until the next open.
+func (s *pending) settle(c *call) {
+	delete(c.provider.waiting, c.id)
+	if c.prev != nil {
+		c.prev.next = c.next
+	} else {
+		c.caller.asked = c.next
+	}
+	if c.next != nil {
+		c.next.prev = c.prev
+	}
+	c.caller.asking--
+	s.clock.remove(c)
+	s.count--
+}
+
+// recycle gives c back after settle.
+func (s *pending) recycle(c *call) {
+	*c = call{next: s.free}
+	s.free = c
+}
+
+// clock is a heap of calls, the one that is due first in front. (Knuth, The Art of Computer
+// Programming 3, 5.2.3, with four children to a node: fewer levels, and children side by side.)
+type clock []*call
+
+// before says whether c is due before o.
+func (c *call) before(o *call) bool {
+	return c.due < o.due || c.due == o.due && c.turn < o.turn
+}
+
+func (k *clock) push(c *call) {
+	*k = append(*k, c)
+	k.up(len(*k)-1, c)
+}
+
+func (k *clock) remove(c *call) {
+	h := *k
+	n := len(h) - 1
+	last := h[n]
+	h[n] = nil
+	*k = h[:n]
+	if last == c {
+		return
+	}
+	if i := c.place; i > 0 && last.before(h[(i-1)/4]) {
+		k.up(i, last)
+	} else {
+		k.down(i, last)
+	}
+}
+
+// up puts c at i or above.
+func (k *clock) up(i int, c *call) {
+	h := *k
+	for i > 0 {
+		parent := (i - 1) / 4
+		if h[parent].before(c) {
+			break
+		}
+		h[i] = h[parent]
+		h[i].place = i
+		i = parent
+	}
+	h[i] = c
+	c.place = i
+}
+
+// down puts c at i or below.
+func (k *clock) down(i int, c *call) {
+	h := *k
+	for {
+		first := 4*i + 1
+		if first >= len(h) {
+			break
+		}
+		least := first
+		for n := first + 1; n < min(first+4, len(h)); n++ {
+			if h[n].before(h[least]) {
+				least = n
+			}
+		}
+		if c.before(h[least]) {
+			break
+		}
+		h[i] = h[least]
+		h[i].place = i
+		i = least
+	}
+	h[i] = c
+	c.place = i
+}
+
+// first is the call that is due first, or nil.
+func (k clock) first() *call {
+	if len(k) == 0 {
+		return nil
+	}
+	return k[0]
+}

@@ -1,0 +1,46 @@
+package hub
+
+import "sync/atomic"
+
+// Stats are counters and gauges of a Hub. Counters only grow.
+type Stats struct {
+	Peers     int // gauge: connections that are Pandora's, or have said nothing yet
+	Selectors int // gauge: in the route table
+	Pending   int // gauge: calls without a reply
+
+	Messages    uint64 // MSG_UP taken in
+	Broadcasts  uint64 // of these, to everybody
+	Delivered   uint64 // MSG_DOWN handed to a connection
+	Replies     uint64 // of providers, that somebody was waiting for
+	LateReplies uint64 // of providers, that nobody was waiting for
+	NotFound    uint64 // messages whose selector found nobody
+	TimedOut    uint64 // calls that had no reply in time
+	Lost        uint64 // calls that failed because their provider went away
+	Refused     uint64 // calls and selectors over a limit
+	Ignored     uint64 // bodies without an action that the hub knows
+	Invalid     uint64 // bodies that were not JSON; each has cost its connection
+	Cut         uint64 // connections ended because they did not take what was sent to them
+}
+
+// counters are those of Stats.
+type counters struct {
+	messages, broadcasts, delivered, replies, lateReplies atomic.Uint64
+	notFound, timedOut, lost, refused, ignored            atomic.Uint64
+	invalid, cut                                          atomic.Uint64
+}
+
+// read copies the counters to s.
+func (c *counters) read(s *Stats) {
+	s.Messages = c.messages.Load()
+	s.Broadcasts = c.broadcasts.Load()
+	s.Delivered = c.delivered.Load()
+	s.Replies = c.replies.Load()
+	s.LateReplies = c.lateReplies.Load()
+	s.NotFound = c.notFound.Load()
+	s.TimedOut = c.timedOut.Load()
+	s.Lost = c.lost.Load()
+	s.Refused = c.refused.Load()
+	s.Ignored = c.ignored.Load()
+	s.Invalid = c.invalid.Load()
+	s.Cut = c.cut.Load()
+}
