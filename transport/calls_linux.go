@@ -205,8 +205,19 @@ func (k *calls) takeLocked() *slot {
 		gen = 1
 	}
 	id := gen<<k.slotBits | s.index
-	s.state.Store(uint64(id)<<phaseBits | uint64(phaseWaiting))
+	s.state.Store(uint64(id)<<phaseBits | uint64(phaseFree))
 	return s
+}
+
+// open lets the reply of the call in s come in: its fields are set. On a connection that has died
+// meanwhile it frees the slot and returns why.
+func (k *calls) open(c *econn, s *slot, id uint32, cost int64) error {
+	s.state.Store(uint64(id)<<phaseBits | uint64(phaseWaiting))
+	if c.dead() && s.move(id, phaseWaiting, phaseDone) {
+		k.release(c, s, cost)
+		return c.err()
+	}
+	return nil
 }
 
 func (k *calls) makeLocked() *slot {

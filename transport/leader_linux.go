@@ -83,10 +83,11 @@ func (c *econn) do(ctx context.Context, m Message, buf []byte) ([]byte, error) {
 		s.deadline.Store(until)
 		c.calls.remind(c, until)
 	}
-	if err := c.submit(wire.FlagsCall, id, &m, &meta, s); err != nil {
-		s.move(id, phaseWaiting, phaseDone)
-		c.calls.release(c, s, cost)
+	if err := c.calls.open(c, s, id, cost); err != nil {
 		return nil, err
+	}
+	if err := c.submit(wire.FlagsCall, id, &m, &meta, s); err != nil {
+		return nil, c.takeUp(s, id, err, cost)
 	}
 	stalled := !c.flushCrowd()
 	return c.await(ctx, s, id, until, stalled, cost)
@@ -114,6 +115,14 @@ func (c *econn) submit(f wire.Flags, id uint32, m *Message, meta *wire.Meta, s *
 	s.parcel = p
 	c.out.putParcel(c.pub.group, &c.out.normal, p)
 	return nil
+}
+
+// takeUp frees the slot of a call that could not be submitted.
+func (c *econn) takeUp(s *slot, id uint32, err error, cost int64) error {
+	if s.move(id, phaseWaiting, phaseDone) {
+		c.calls.release(c, s, cost)
+	} // else the connection has ended, and the call with it
+	return err
 }
 
 // duplicateFiles copies descriptors, so that they stay open until they are sent.
@@ -397,15 +406,16 @@ func (c *econn) start(m Message, buf []byte, done func([]byte, error)) error {
 	}
 	id := s.id()
 	s.buf, s.callback = buf, done
-	if err := c.submit(wire.FlagsCall, id, &m, &meta, s); err != nil {
-		s.move(id, phaseWaiting, phaseDone)
-		c.calls.release(c, s, cost)
-		return err
-	}
 	if timeout > 0 {
 		until := nanotime() + int64(timeout)
 		s.deadline.Store(until)
 		c.calls.remind(c, until)
+	}
+	if err := c.calls.open(c, s, id, cost); err != nil {
+		return err
+	}
+	if err := c.submit(wire.FlagsCall, id, &m, &meta, s); err != nil {
+		return c.takeUp(s, id, err, cost)
 	}
 	c.sent(s)
 	return nil

@@ -269,7 +269,7 @@ func (c *econn) replyLong(r *Request, m *wire.Meta, f *replyFrame, n int) {
 	}
 	c.traceOut(wire.Header{Flags: p.flags, ID: p.id, Length: uint32(n)}, n)
 	if len(f.gather) == 0 && within(f.body, r.owned) {
-		p.owned, r.owned = r.owned, nil
+		p.owned, r.owned, r.body = r.owned, nil, nil
 		p.state.Store(parcelDisowned)
 		c.out.putParcel(g, &c.out.urgent, p)
 		return
