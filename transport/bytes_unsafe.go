@@ -4,3 +4,13 @@ import "unsafe"
 
 // stringBytes returns the bytes of s without copying them. They must not be written to.
 func stringBytes(s string) []byte { return unsafe.Slice(unsafe.StringData(s), len(s)) }
+
+// within says whether b lies in the memory of whole.
+func within(b, whole []byte) bool {
+	if len(b) == 0 || cap(whole) == 0 {
+		return false
+	}
+	at := uintptr(unsafe.Pointer(unsafe.SliceData(b)))
+	from := uintptr(unsafe.Pointer(unsafe.SliceData(whole)))
+	return at >= from && at < from+uintptr(cap(whole))
+}

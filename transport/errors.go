@@ -27,6 +27,8 @@ var (
 	ErrReplied = errors.New("transport: already replied")
 	// ErrNotNative says that the peer does not speak the native protocol.
 	ErrNotNative = errors.New("transport: peer is not native")
+	// ErrNative says that raw frames have no place on a connection whose peer is native.
+	ErrNative = errors.New("transport: peer is native")
 	// ErrNoFiles says that the peer did not agree to receive descriptors.
 	ErrNoFiles = errors.New("transport: descriptors were not negotiated")
 	// ErrDenied says that the credentials of the peer were refused by the policy.

@@ -2,7 +2,6 @@ package transport
 
 import (
 	"runtime"
-	"sync"
 	"sync/atomic"
 )
 
@@ -15,8 +14,7 @@ type Group struct {
 	memory int64        // budget in bytes; immutable
 	held   atomic.Int64 // bytes held by the connections; partner: charge
 	loops  loops
-	// requests are the recycled ones of workers.
-	requests sync.Pool
+	pools  pools
 }
 
 // NewGroup starts a Group. loops 0 means half of GOMAXPROCS, at least 1; memory 0 means
@@ -52,7 +50,7 @@ func (g *Group) charge(n int64) error {
 
 // request returns a zero Request.
 func (g *Group) request() *Request {
-	if r, ok := g.requests.Get().(*Request); ok {
+	if r, ok := g.pools.requests.Get().(*Request); ok {
 		return r
 	}
 	return new(Request)

@@ -283,10 +283,11 @@ func (r *Request) recycle() {
 		bytebufferpool.Put(r.scratch)
 	}
 	g := r.conn.group
+	g.pools.putBuffer(r.owned)
 	r.conn, r.scratch, r.owned, r.body, r.files, r.life = nil, nil, nil, nil, nil, nil
 	r.meta, r.cost, r.deadline, r.next = wire.Meta{}, 0, time.Time{}, nil
 	r.pooled = false
-	g.requests.Put(r)
+	g.pools.requests.Put(r)
 }
 
 // spoil overwrites bytes whose loan has ended.

@@ -1,0 +1,98 @@
+//go:build linux && !portable
+
+package transport
+
+import (
+	"context"
+	"os"
+	"sync"
+
+	"golang.org/x/sys/unix"
+)
+
+// acceptsPerTurn bounds how many connections a loop takes before it looks after the others.
+const acceptsPerTurn = 64
+
+// epollAcceptor takes connections from a listening socket, on the first loop of the group.
+type epollAcceptor struct {
+	l     *Listener
+	loop  *loop
+	fd    int
+	index uint32
+
+	once    sync.Once
+	stopped chan struct{} // closed by the loop when it takes no more
+	started chan error
+	quit    bool // loop only
+}
+
+func acceptEpoll(l *Listener) (acceptor, error) {
+	a := &epollAcceptor{l: l, loop: l.group.loops.all[0], fd: l.sock.fd,
+		stopped: make(chan struct{}), started: make(chan error, 1)}
+	a.loop.call(func() { a.started <- a.start() })
+	if err := <-a.started; err != nil {
+		return nil, err
+	}
+	return a, nil
+}
+
+func (a *epollAcceptor) start() error {
+	index, key := a.loop.claim(nil, a)
+	a.index = index
+	ev := unix.EpollEvent{Events: unix.EPOLLIN}
+	setKey(&ev, key)
+	err := unix.EpollCtl(a.loop.ep, unix.EPOLL_CTL_ADD, a.fd, &ev)
+	if err != nil {
+		a.loop.vacate(index)
+	}
+	return os.NewSyscallError("epoll_ctl", err)
+}
+
+// ready takes what waits. It runs on the loop.
+func (a *epollAcceptor) ready() {
+	for range acceptsPerTurn {
+		fd, _, err := unix.Accept4(a.fd, unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC)
+		switch err {
+		case nil:
+			a.welcome(socket{fd})
+		case unix.EINTR, unix.ECONNABORTED:
+		case unix.EMFILE, unix.ENFILE, unix.ENOBUFS, unix.ENOMEM:
+			a.l.refused.Add(1)
+			return // asked again at the next turn; those who connect wait in the backlog
+		default:
+			return
+		}
+	}
+}
+
+func (a *epollAcceptor) welcome(s socket) {
+	l := a.l
+	peer, err := s.credentials()
+	if err == nil {
+		err = s.apply(l.set.Socket)
+	}
+	if err != nil {
+		l.refused.Add(1)
+		s.close()
+		return
+	}
+	c := newConn(l.set, peer, l.group)
+	if err := l.admit(c); err != nil {
+		c.cancel(err)
+		s.close()
+		return
+	}
+	_ = startEpoll(context.Background(), c, s, l) // a server's cannot fail
+}
+
+// stop takes no more connections; it waits until that is so.
+func (a *epollAcceptor) stop() {
+	a.once.Do(func() {
+		a.loop.call(func() {
+			unix.EpollCtl(a.loop.ep, unix.EPOLL_CTL_DEL, a.fd, nil)
+			a.loop.vacate(a.index)
+			close(a.stopped)
+		})
+	})
+	<-a.stopped
+}

@@ -1,0 +1,712 @@
+//go:build linux && !portable
+
+package transport
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"os"
+	"sync"
+	"sync/atomic"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/pithos-ipc/pithos/wire"
+)
+
+// never is later than every deadline.
+const never = math.MaxInt64
+
+// mode is what is known of the language of a connection. Its reader's; native is for the others.
+type mode int
+
+const (
+	modeUndecided mode = iota // a server's, before the first frame
+	modeGreeting              // a client's, before the answer to its hello
+	modeNative
+	modeForeign
+)
+
+// What a loop is asked to do for a connection: bits of econn.todo.
+const (
+	todoOpen  uint32 = 1 << iota // register with epoll
+	todoFlush                    // write what waits
+	todoRead                     // read, even if epoll is silent
+	todoReap                     // it is dead: end it
+)
+
+// econn is a connection on an epoll loop.
+//
+//	open -> (draining) -> dead: shutdown(2), posted for reaping -> both leases back -> reaped:
+//	EPOLL_CTL_DEL, close(2), calls failed, hooks told, done
+type econn struct {
+	pub      *Conn
+	set      *settings
+	loop     *loop
+	listener *Listener // or nil
+	fd       int       // closed by the loop only
+	index    uint32    // slot in the loop; loop only
+	key      uint64    // of its events; immutable after open
+
+	in      inbox
+	out     outbox
+	calls   calls
+	serving serving
+	side    sideState
+	count   counts
+	arming  arming
+	ending  ending
+	lead    leadState
+
+	todo     atomic.Uint32 // partner: loop.post
+	nextTodo *econn        // guarded by loop.mu, then the loop's
+	mode     mode          // read lease
+	dirty    bool          // replies wait to be flushed after this batch; loop only
+	filesOK  bool          // descriptors were negotiated; set before native
+}
+
+// sideState is what the two sides have agreed on and owe each other.
+type sideState struct {
+	native  atomic.Bool
+	ready   chan struct{} // closed when native, or dead
+	peerMax atomic.Uint32 // largest body the peer takes
+	granted atomic.Int64  // bytes of calls and oneways that the peer may have sent, ever
+	owed    atomic.Int64  // of them handled, but not yet given back as credit
+	hello   int64         // deadline of the first frame, or never; loop only
+	parts   atomic.Uint32 // oneways that were sent in parts
+	pings   pings
+}
+
+// leadState is what leaders need; see leader_linux.go.
+type leadState struct {
+	slot    *slot        // of the leader; read lease
+	woken   int          // callers completed since the last yield; read lease
+	spin    spinner      // read lease
+	blocked atomic.Int32 // callers that wait to be woken; partner: release
+	inPark  atomic.Bool  // the loop looks after the parked connection; partner: tick
+	uses    atomic.Uint32
+	seen    uint32 // uses at the last tick; loop only
+	inbound atomic.Bool
+}
+
+// arming is what epoll has been asked to report. A report ends it for both directions.
+type arming struct {
+	mu          sync.Mutex
+	read, write bool // guarded by mu
+	open        bool // registered, and not closed yet; guarded by mu
+}
+
+// ending is how a connection comes to its end.
+type ending struct {
+	cause   atomic.Pointer[failure] // why; set once
+	dead    atomic.Bool             // partner: reap
+	closing atomic.Bool             // Close was called; partner: checkQuiet
+	quiet   chan struct{}           // closed when there is nothing left to finish
+	once    sync.Once               // of quiet
+	closed  sync.Once               // of Close
+	done    chan struct{}
+	held    atomic.Int64 // bytes of assemblies
+	dropped DroppedError // set before done
+}
+
+type failure struct{ err error }
+
+// counts are the counters behind Stats.
+type counts struct {
+	framesIn, framesOut, bytesIn, bytesOut atomic.Uint64
+	reads, writes, polls, wakes            atomic.Uint64
+	drops, late                            atomic.Uint64
+}
+
+// lost makes the error of calls whose connection ended by itself.
+func lost(cause error) error { return fmt.Errorf("%w: %w", ErrConnLost, cause) }
+
+// startEpoll makes the engine of c on s, which is its own from now on.
+func startEpoll(ctx context.Context, c *Conn, s socket, l *Listener) error {
+	e := &econn{pub: c, set: c.set, loop: c.group.loops.pick(), listener: l, fd: s.fd}
+	e.calls.init(c.set.Limits.MaxPending)
+	e.side.ready = make(chan struct{})
+	e.ending.quiet = make(chan struct{})
+	e.ending.done = make(chan struct{})
+	e.side.granted.Store(c.set.Limits.MaxCallBytes)
+	e.side.hello = never
+	e.lead.spin.init(c.set.busyPoll)
+	e.side.peerMax.Store(uint32(c.set.Limits.MaxBody))
+	e.in.lease.Store(leaseLoop) // until it is open
+	c.eng = e
+	if !c.set.server {
+		e.mode = modeGreeting
+		h := c.set.hello()
+		e.out.putRaw(c.group, &e.out.urgent, h.AppendTo(nil))
+	}
+	if c.ownGroup {
+		e.loop.exit = e.ending.done
+	}
+	e.loop.post(e, todoOpen)
+	if c.set.server {
+		return nil
+	}
+	select {
+	case <-e.side.ready:
+		if err := e.err(); err != nil {
+			<-e.ending.done
+			return err
+		}
+		return nil
+	case <-ctx.Done():
+		e.kill(fmt.Errorf("no answer to the hello: %w", ctx.Err()))
+		<-e.ending.done
+		return e.err()
+	}
+}
+
+// work does what was posted. It runs on the loop.
+func (c *econn) work(bits uint32) {
+	if bits&todoOpen != 0 {
+		c.open()
+	}
+	if bits&todoFlush != 0 && !c.ending.dead.Load() {
+		c.flushOrArm()
+	}
+	if bits&todoRead != 0 && c.takeForLoop() {
+		c.turn()
+	}
+	if bits&todoReap != 0 {
+		c.reap()
+	}
+}
+
+// open registers the connection with epoll. The loop has had the read lease since it was made.
+func (c *econn) open() {
+	c.loop.spin.init(c.set.busyPoll)
+	c.index, c.key = c.loop.claim(c, nil)
+	ev := unix.EpollEvent{Events: unix.EPOLLONESHOT}
+	setKey(&ev, c.key)
+	if err := unix.EpollCtl(c.loop.ep, unix.EPOLL_CTL_ADD, c.fd, &ev); err != nil {
+		c.kill(os.NewSyscallError("epoll_ctl", err))
+		return
+	}
+	c.arming.mu.Lock()
+	c.arming.open = true
+	c.arming.mu.Unlock()
+	if c.set.server && c.set.Foreign == nil {
+		c.side.hello = nanotime() + int64(c.set.Limits.HelloTimeout)
+		c.loop.want(c.side.hello)
+	}
+	if f := c.set.Hooks.Open; f != nil {
+		f(c.pub)
+	}
+	c.flushOrArm()
+	c.turn()
+}
+
+// event handles what epoll reported; the registration is silent now.
+func (c *econn) event(events uint32) {
+	a := &c.arming
+	a.mu.Lock()
+	wantRead, wantWrite := a.read, a.write
+	a.read, a.write = false, false
+	a.mu.Unlock()
+	const broken = unix.EPOLLERR | unix.EPOLLHUP
+	if wantWrite {
+		if events&(unix.EPOLLOUT|broken) != 0 {
+			c.out.stalled.Store(false)
+			c.flushOrArm()
+		} else {
+			c.armWrite()
+		}
+	}
+	if events&(unix.EPOLLIN|unix.EPOLLRDHUP|broken) == 0 {
+		if wantRead {
+			c.armRead()
+		}
+		return
+	}
+	if c.takeForLoop() {
+		c.turn()
+	} else if !c.lead.inPark.Load() {
+		c.lead.seen = c.lead.uses.Load() // a leader reads: look after it from now on
+		c.lead.inPark.Store(true)
+		c.loop.park(c)
+	}
+}
+
+// takeForLoop takes the read lease for the loop, if it is free.
+func (c *econn) takeForLoop() bool {
+	return c.in.lease.CompareAndSwap(leaseArmed, leaseLoop) ||
+		c.in.lease.CompareAndSwap(leaseParked, leaseLoop)
+}
+
+// turn reads once, with the read lease in the loop's hands, and decides who reads next.
+func (c *econn) turn() { c.after(c.readGuarded()) }
+
+// hotTurn is turn for a connection that the loop kept; it reports whether something came.
+func (c *econn) hotTurn() bool {
+	o := c.readGuarded()
+	if c.dirty { // by a callback of another connection
+		c.dirty = false
+		c.flushOrArm()
+	}
+	if o == readEmpty && !c.out.broken.Load() && !c.ending.dead.Load() {
+		if c.out.stalled.Load() {
+			c.out.stalled.Store(false)
+			c.flushOrArm()
+		}
+		c.loop.hot = append(c.loop.hot, c) // its place was free a moment ago
+		return false
+	}
+	c.after(o)
+	return o == readSome
+}
+
+func (c *econn) after(o outcome) {
+	if c.dirty {
+		c.dirty = false
+		c.flushOrArm()
+	}
+	switch {
+	case c.ending.dead.Load() || o == readOver:
+		c.in.lease.Store(leaseArmed) // free for the reaper
+	case o == readEmpty && c.out.broken.Load():
+		c.kill(c.ending.cause.Load().err)
+		c.in.lease.Store(leaseArmed)
+	case o == readEmpty || !c.loop.keepHot(c):
+		c.cool()
+	}
+}
+
+// cool gives the read lease back and has epoll report again.
+func (c *econn) cool() {
+	if c.dirty {
+		c.dirty = false
+		c.flushOrArm()
+	}
+	c.in.release(c.pub.group)
+	c.in.lease.Store(leaseArmed)
+	c.armRead()
+}
+
+// readGuarded is read for the loop. A handler that panics fails its call, not the process.
+func (c *econn) readGuarded() (o outcome) {
+	defer func() {
+		r := c.loop.handling
+		if r == nil {
+			return
+		}
+		c.loop.handling = nil
+		r.panicked(recover())
+		c.served(r)
+		o = readSome
+	}()
+	if c.ending.dead.Load() {
+		return readOver
+	}
+	return c.read(false)
+}
+
+// flushOrArm writes what waits, or has epoll tell when that is possible.
+func (c *econn) flushOrArm() {
+	if !c.flush(math.MaxInt) {
+		c.armWrite()
+	}
+}
+
+// dirtyNow notes that the loop should flush, in a batch or out of it.
+func (c *econn) dirtyNow() {
+	if c.in.lease.Load() == leaseLoop {
+		c.dirty = true
+		return
+	}
+	c.loop.post(c, todoFlush)
+}
+
+func (c *econn) armRead() { c.arm(true, false) }
+
+func (c *econn) armWrite() { c.arm(false, true) }
+
+// arm has epoll report once, for the directions asked for now and those asked for before.
+func (c *econn) arm(read, write bool) {
+	a := &c.arming
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.read = a.read || read
+	a.write = a.write || write
+	if !a.open {
+		return
+	}
+	ev := unix.EpollEvent{Events: unix.EPOLLONESHOT}
+	if a.read {
+		ev.Events |= unix.EPOLLIN | unix.EPOLLRDHUP
+	}
+	if a.write {
+		ev.Events |= unix.EPOLLOUT
+	}
+	setKey(&ev, c.key)
+	if err := unix.EpollCtl(c.loop.ep, unix.EPOLL_CTL_MOD, c.fd, &ev); err != nil {
+		c.kill(os.NewSyscallError("epoll_ctl", err))
+	}
+}
+
+// expire ends what is overdue at now and returns the next deadline of the connection. Loop only.
+func (c *econn) expire(now int64) int64 {
+	next := int64(never)
+	if c.side.hello != never {
+		if c.mode != modeUndecided {
+			c.side.hello = never
+		} else if now >= c.side.hello {
+			c.side.hello = never
+			c.kill(fmt.Errorf("transport: no hello within %v: %w", c.set.Limits.HelloTimeout,
+				os.ErrDeadlineExceeded))
+		}
+		next = c.side.hello
+	}
+	if c.calls.due.Load() > now {
+		return min(next, c.calls.due.Load())
+	}
+	c.calls.due.Store(never)
+	c.calls.each(func(s *slot) {
+		at := s.deadline.Load()
+		if at == 0 {
+			return
+		}
+		if at > now {
+			next = min(next, at)
+			return
+		}
+		s.deadline.CompareAndSwap(at, 0)
+		c.overdue(s)
+	})
+	for {
+		d := c.calls.due.Load()
+		if next >= d || c.calls.due.CompareAndSwap(d, next) {
+			return min(next, d)
+		}
+	}
+}
+
+// overdue ends a call whose deadline has passed: a caller is told to look, a callback is called.
+func (c *econn) overdue(s *slot) {
+	v := s.state.Load()
+	id, at := uint32(v>>phaseBits), phase(v&(1<<phaseBits-1))
+	if at != phaseWaiting && at != phasePartial {
+		return
+	}
+	done := s.callback
+	if done == nil {
+		s.wake()
+		return
+	}
+	if s.move(id, at, phaseTomb) {
+		c.calls.tombs.Add(1)
+		c.out.putControl(c.pub.group, wire.KindCancel, id, 0)
+		c.flushOrArm()
+		done(nil, ErrDeadline)
+	}
+}
+
+// tick looks at a parked connection; it reports whether to go on doing so. Loop only.
+func (c *econn) tick() bool {
+	p := &c.lead
+	if c.ending.dead.Load() {
+		p.inPark.Store(false)
+		return false
+	}
+	uses := p.uses.Load()
+	idle := uses == p.seen
+	p.seen = uses
+	p.inbound.Store(false)
+	lease := c.in.lease.Load()
+	if lease == leaseLeader || lease == leaseParked && !idle {
+		return true
+	}
+	p.inPark.Store(false)
+	if c.in.lease.CompareAndSwap(leaseParked, leaseLoop) {
+		c.cool()
+	} else if c.in.lease.Load() == leaseLeader {
+		p.inPark.Store(true) // it came just now, and may have seen that it may park
+		return true
+	}
+	return false
+}
+
+// hold counts n bytes of memory held for the peer; an error says that a budget is spent.
+func (c *econn) hold(n int64) error {
+	if err := c.pub.group.charge(n); err != nil {
+		return err
+	}
+	limit := c.set.Limits.ConnMemory
+	if v := c.ending.held.Add(n); n > 0 && v+c.out.bytes.Load() > limit {
+		return &LimitError{What: "bytes held by the connection", Value: v, Limit: limit}
+	}
+	return nil
+}
+
+// checkOutbox ends a connection whose peer does not take what it is owed.
+func (c *econn) checkOutbox() {
+	n := c.out.bytes.Load()
+	if n+c.ending.held.Load() > c.set.Limits.ConnMemory {
+		c.kill(&LimitError{What: "bytes held by the connection", Value: n,
+			Limit: c.set.Limits.ConnMemory})
+	} else if g := c.pub.group; n > segmentSize && g.held.Load() > g.memory {
+		c.kill(&LimitError{What: "bytes held by the group", Value: g.held.Load(), Limit: g.memory})
+	}
+}
+
+func (c *econn) dead() bool { return c.ending.dead.Load() }
+
+// violation ends the connection because of what the peer sent.
+func (c *econn) violation(err error) { c.kill(&ProtocolError{Err: err}) }
+
+type duplicateError struct{ id uint32 }
+
+func (e *duplicateError) Error() string { return fmt.Sprintf("id %d is in use already", e.id) }
+
+// kill ends the connection now; the first reason counts. The loop does the rest. It never blocks.
+func (c *econn) kill(err error) {
+	c.ending.cause.CompareAndSwap(nil, &failure{err})
+	if !c.ending.dead.CompareAndSwap(false, true) {
+		return
+	}
+	unix.Shutdown(c.fd, unix.SHUT_RDWR) // the fd is open: only reap closes it, and it comes after
+	c.calls.shut(c, c.ending.cause.Load().err)
+	c.loop.post(c, todoReap)
+}
+
+// reap ends a dead connection, once both leases are back. Loop only.
+func (c *econn) reap() {
+	l := c.loop
+	if !c.takeForLoop() {
+		l.reaps = append(l.reaps, c)
+		return
+	}
+	if !c.out.lease.CompareAndSwap(false, true) {
+		c.in.lease.Store(leaseArmed)
+		l.reaps = append(l.reaps, c)
+		return
+	}
+	c.arming.mu.Lock()
+	c.arming.open = false
+	c.arming.mu.Unlock()
+	unix.EpollCtl(l.ep, unix.EPOLL_CTL_DEL, c.fd, nil)
+	l.vacate(c.index)
+	unix.Close(c.fd)
+	err := c.ending.cause.Load().err
+	waiting, serving := c.calls.waiting(), c.serving.count()
+	frames, bytes := c.out.discard(c.pub.group)
+	c.ending.dropped = DroppedError{Calls: waiting, Served: serving, Frames: frames, Bytes: bytes}
+	c.count.drops.Add(uint64(frames))
+	c.dropInbox()
+	c.pub.cancel(err)
+	c.serving.cancelAll(err)
+	c.failCalls(err)
+	c.side.pings.fail()
+	if f := c.set.Hooks.Close; f != nil {
+		f(c.pub, err)
+	}
+	c.markQuiet()
+	if c.listener != nil {
+		c.listener.leave(c.pub)
+	}
+	c.ready()
+	if c.pub.ownGroup {
+		l.quit.Store(true) // the loop closes done by its last act
+		return
+	}
+	close(c.ending.done)
+}
+
+// dropInbox releases what was half received.
+func (c *econn) dropInbox() {
+	in := &c.in
+	for _, a := range in.asms {
+		c.dropAssembly(a)
+	}
+	if in.asm != nil && c.mode == modeForeign {
+		c.dropAssembly(in.asm)
+	}
+	in.asms, in.asm, in.slot, in.busy = nil, nil, nil, false
+	closeFiles(in.files)
+	in.files = nil
+	in.r, in.w = 0, 0
+	in.release(c.pub.group)
+}
+
+// failCalls ends every call with err. Loop only, all leases held.
+func (c *econn) failCalls(err error) {
+	c.calls.each(func(s *slot) {
+		v := s.state.Load()
+		id, at := uint32(v>>phaseBits), phase(v&(1<<phaseBits-1))
+		switch {
+		case at == phaseTomb:
+			c.late(s, id)
+		case (at == phaseWaiting || at == phasePartial) && s.move(id, at, phaseFilling):
+			s.err, s.code, s.reply = err, wire.CodeOK, nil
+			c.endReply(s, id)
+		}
+	})
+}
+
+// ready ends the wait for the hello.
+func (c *econn) ready() {
+	select {
+	case <-c.side.ready:
+	default:
+		close(c.side.ready)
+	}
+}
+
+func (c *econn) done() <-chan struct{} { return c.ending.done }
+
+func (c *econn) native() bool { return c.side.native.Load() }
+
+func (c *econn) peerMaxBody() uint32 { return c.side.peerMax.Load() }
+
+func (c *econn) err() error {
+	if !c.ending.dead.Load() {
+		return nil
+	}
+	return c.ending.cause.Load().err
+}
+
+func (c *econn) abort(err error) {
+	c.kill(err)
+}
+
+func (c *econn) drain() {
+	if c.native() {
+		c.out.putControl(c.pub.group, wire.KindDrain, 0, 0)
+		c.flushSoon()
+	}
+}
+
+// flushSoon flushes, after the batch when on the loop.
+func (c *econn) flushSoon() {
+	if c.loop.here() {
+		c.dirtyNow()
+	} else if !c.flush(flushBudget) {
+		c.armWrite()
+	}
+}
+
+// close ends the connection in good order, within ctx.
+func (c *econn) close(ctx context.Context) error {
+	if c.loop.here() {
+		return ErrOnLoop
+	}
+	first := false
+	c.ending.closed.Do(func() { first = true })
+	if !first {
+		<-c.ending.done
+		return nil
+	}
+	c.calls.shut(c, ErrClosed)
+	c.drain()
+	c.ending.closing.Store(true)
+	c.checkQuiet()
+	select {
+	case <-c.ending.quiet:
+	case <-ctx.Done():
+	}
+	c.kill(ErrClosed)
+	<-c.ending.done
+	if d := c.ending.dropped; d != (DroppedError{}) && errors.Is(c.err(), ErrClosed) {
+		return &d
+	}
+	return nil
+}
+
+// checkQuiet ends the wait of close when nothing is left to finish.
+func (c *econn) checkQuiet() {
+	if c.ending.closing.Load() && !c.out.waiting() && c.serving.count() == 0 &&
+		c.calls.waiting() <= 0 {
+		c.markQuiet()
+	}
+}
+
+func (c *econn) markQuiet() { c.ending.once.Do(func() { close(c.ending.quiet) }) }
+
+func (c *econn) stats() Stats {
+	n := &c.count
+	var s Stats
+	s.FramesIn, s.FramesOut = n.framesIn.Load(), n.framesOut.Load()
+	s.BytesIn, s.BytesOut = n.bytesIn.Load(), n.bytesOut.Load()
+	s.Reads, s.Writes, s.Polls = n.reads.Load(), n.writes.Load(), n.polls.Load()
+	s.Wakes = n.wakes.Load()
+	sp := &c.lead.spin
+	s.SpinHits, s.SpinMisses, s.Yields = sp.hits.Load(), sp.misses.Load(), sp.yielded.Load()
+	s.Drops, s.LateReplies = n.drops.Load(), n.late.Load()
+	k := &c.calls
+	k.mu.Lock()
+	s.Pending, s.CreditBytes = k.pending, k.bytes
+	s.CreditCalls = max(0, k.peerCalls-k.pending)
+	k.mu.Unlock()
+	s.Tombstones = int(k.tombs.Load())
+	s.Serving = c.serving.count()
+	s.OutboxFrames, s.OutboxBytes = int(c.out.frames.Load()), c.out.bytes.Load()
+	s.HeldBytes = c.ending.held.Load() + s.OutboxBytes
+	return s
+}
+
+// pings are those that wait for their pong.
+type pings struct {
+	mu   sync.Mutex
+	next uint32
+	wait map[uint32]chan struct{}
+	over bool
+}
+
+func (c *econn) ponged(id uint32) {
+	p := &c.side.pings
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if ch := p.wait[id]; ch != nil {
+		delete(p.wait, id)
+		close(ch)
+	}
+}
+
+func (p *pings) fail() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.over = true
+	for _, ch := range p.wait {
+		close(ch)
+	}
+	p.wait = nil
+}
+
+func (c *econn) ping(ctx context.Context) error {
+	if !c.native() {
+		return ErrNotNative
+	}
+	if c.loop.here() {
+		return ErrOnLoop
+	}
+	p := &c.side.pings
+	ch := make(chan struct{})
+	p.mu.Lock()
+	if p.over {
+		p.mu.Unlock()
+		return c.err()
+	}
+	if p.wait == nil {
+		p.wait = make(map[uint32]chan struct{})
+	}
+	p.next++
+	id := p.next
+	p.wait[id] = ch
+	p.mu.Unlock()
+	c.out.putControl(c.pub.group, wire.KindPing, id, 0)
+	c.flushSoon()
+	select {
+	case <-ch:
+		return c.err()
+	case <-ctx.Done():
+		p.mu.Lock()
+		delete(p.wait, id)
+		p.mu.Unlock()
+		return ctx.Err()
+	}
+}

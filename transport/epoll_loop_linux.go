@@ -1,0 +1,465 @@
+//go:build linux && !portable
+
+package transport
+
+import (
+	"math"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// eventBatch is how many events a loop takes at a time.
+const eventBatch = 128
+
+// maxHot is how many connections a loop keeps reading without asking epoll first.
+const maxHot = 2
+
+// tick is how often a loop looks after the connections that are parked, and after deadlines that
+// came up while it was busy.
+const tick = 4 * time.Millisecond
+
+// wakeKey is the event key of the eventfd; slots never have it.
+const wakeKey = math.MaxUint64
+
+// loops are the loops of a Group.
+type loops struct {
+	all  []*loop
+	next atomic.Uint32
+	wg   sync.WaitGroup
+	// leaders counts the goroutines that wait for their reply in the kernel.
+	leaders atomic.Int32
+}
+
+func (l *loops) start(n int) error {
+	for range n {
+		lp, err := newLoop()
+		if err != nil {
+			l.stop()
+			return err
+		}
+		l.all = append(l.all, lp)
+		l.wg.Go(lp.run)
+	}
+	return nil
+}
+
+// stop ends every connection, then the loops, and waits for them.
+func (l *loops) stop() error {
+	for _, lp := range l.all {
+		lp.quit.Store(true)
+		lp.wake()
+	}
+	l.wg.Wait()
+	return nil
+}
+
+// pick chooses the loop of a new connection.
+func (l *loops) pick() *loop { return l.all[int(l.next.Add(1))%len(l.all)] }
+
+// loop is one epoll instance and the goroutine that waits on it. A connection belongs to one loop
+// for life.
+//
+//	           +--------------------------------------------------+
+//	           v                                                  |
+//	todo list -> hot connections -> expired deadlines -> poll: 0, spin, or block
+//	                                                              |
+//	             events: slot and generation -> connection -------+
+type loop struct {
+	ep     int
+	bell   int // eventfd that wakes the loop; written to at most once a sleep, never read
+	id     atomic.Uintptr
+	quit   atomic.Bool
+	exit   chan struct{} // closed by the loop's last act, nil: nobody waits
+	asleep atomic.Bool   // partner: wake
+	wakes  atomic.Uint64
+
+	mu   sync.Mutex
+	todo *econn   // chain of connections with something to do, guarded by mu
+	last *econn   // guarded by mu
+	jobs []func() // guarded by mu
+
+	wakeAt   atomic.Int64 // when the sleep will end by itself; partner: deadline
+	deadline atomic.Int64 // the earliest that a connection asked for; partner: wakeAt
+
+	slots    []loopSlot // loop only
+	free     []uint32   // loop only
+	freed    []uint32   // slots to be freed after the event batch; loop only
+	hot      []*econn   // read lease held, read in every turn; loop only
+	hotSpare []*econn   // loop only
+	parked   []*econn   // looked after every tick; loop only
+	reaps    []*econn   // dead ones whose leases are not back; loop only
+	tickAt   int64      // loop only
+	events   [eventBatch]unix.EpollEvent
+	spin     spinner
+	req      Request  // of the handler that runs; loop only
+	handling *Request // &req while one does; loop only
+}
+
+// poller is something besides a connection that the loop's epoll reports on: a listening socket.
+type poller interface {
+	ready()
+}
+
+type loopSlot struct {
+	conn   *econn
+	poller poller
+	gen    uint32
+}
+
+func newLoop() (*loop, error) {
+	ep, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
+	if err != nil {
+		return nil, os.NewSyscallError("epoll_create1", err)
+	}
+	bell, err := unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
+	if err != nil {
+		unix.Close(ep)
+		return nil, os.NewSyscallError("eventfd", err)
+	}
+	l := &loop{ep: ep, bell: bell}
+	l.wakeAt.Store(math.MaxInt64)
+	l.deadline.Store(math.MaxInt64)
+	l.tickAt = math.MaxInt64
+	ev := unix.EpollEvent{Events: unix.EPOLLIN | unix.EPOLLET}
+	setKey(&ev, wakeKey)
+	if err := unix.EpollCtl(ep, unix.EPOLL_CTL_ADD, bell, &ev); err != nil {
+		unix.Close(ep)
+		unix.Close(bell)
+		return nil, os.NewSyscallError("epoll_ctl", err)
+	}
+	return l, nil
+}
+
+// setKey puts a slot's index and generation where the kernel keeps them.
+func setKey(ev *unix.EpollEvent, key uint64) {
+	ev.Fd, ev.Pad = int32(uint32(key)), int32(uint32(key>>32))
+}
+
+func keyOf(ev *unix.EpollEvent) uint64 { return uint64(uint32(ev.Fd)) | uint64(uint32(ev.Pad))<<32 }
+
+// here says whether the caller runs on the loop: in a handler, a callback or a hook.
+func (l *loop) here() bool { return l.id.Load() == goroutineID() }
+
+// wake ends the loop's sleep, if it sleeps.
+func (l *loop) wake() {
+	if l.asleep.Load() && l.asleep.CompareAndSwap(true, false) {
+		l.wakes.Add(1)
+		ring(l.bell)
+	}
+}
+
+// want sees to it that the loop looks at deadlines at time t at the latest.
+func (l *loop) want(t int64) {
+	for {
+		d := l.deadline.Load()
+		if t >= d {
+			return
+		}
+		if l.deadline.CompareAndSwap(d, t) {
+			break
+		}
+	}
+	if t < l.wakeAt.Load() {
+		l.wake()
+	}
+}
+
+// post has the loop do for c what bits say; see econn.work.
+func (l *loop) post(c *econn, bits uint32) {
+	if c.todo.Or(bits) != 0 {
+		return // is in the chain already, and bits will be seen there
+	}
+	l.mu.Lock()
+	if l.last == nil {
+		l.todo = c
+	} else {
+		l.last.nextTodo = c
+	}
+	l.last = c
+	l.mu.Unlock()
+	l.wake()
+}
+
+// call has the loop run f.
+func (l *loop) call(f func()) {
+	l.mu.Lock()
+	l.jobs = append(l.jobs, f)
+	l.mu.Unlock()
+	l.wake()
+}
+
+// run is the loop's goroutine.
+func (l *loop) run() {
+	l.id.Store(goroutineID())
+	defer l.close()
+	for !l.quit.Load() || l.killAll() {
+		busy := l.runTodo()
+		busy = l.readHot() || busy
+		l.afterBatch()
+		busy = l.runTimers() || busy
+		n := l.poll(busy)
+		for i := range n {
+			l.dispatch(&l.events[i])
+		}
+		if n > 0 {
+			l.spin.active()
+		}
+	}
+}
+
+func (l *loop) close() {
+	unix.Close(l.bell)
+	unix.Close(l.ep)
+	if l.exit != nil {
+		close(l.exit)
+	}
+}
+
+// killAll ends every connection when the loop is to stop; it reports true while some are left.
+func (l *loop) killAll() bool {
+	left := false
+	for i := range l.slots {
+		if c := l.slots[i].conn; c != nil {
+			left = true
+			c.kill(ErrClosed)
+		}
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return left || l.todo != nil || l.jobs != nil
+}
+
+// runTodo does what was posted.
+func (l *loop) runTodo() bool {
+	l.mu.Lock()
+	c, jobs := l.todo, l.jobs
+	l.todo, l.last, l.jobs = nil, nil, nil
+	l.mu.Unlock()
+	if c == nil && jobs == nil && len(l.reaps) == 0 {
+		return false
+	}
+	for _, f := range jobs {
+		f()
+	}
+	for c != nil {
+		next := c.nextTodo
+		c.nextTodo = nil
+		c.work(c.todo.Swap(0))
+		c = next
+	}
+	waiting := l.reaps
+	l.reaps = nil
+	for _, c := range waiting {
+		c.reap()
+	}
+	return true
+}
+
+// readHot gives every hot connection one read.
+func (l *loop) readHot() bool {
+	if len(l.hot) == 0 {
+		return false
+	}
+	hot := l.hot
+	l.hot = l.hotSpare[:0]
+	l.hotSpare = hot
+	some := false
+	for i, c := range hot {
+		hot[i] = nil
+		some = c.hotTurn() || some
+	}
+	if some {
+		l.spin.active()
+	}
+	return some
+}
+
+// keepHot keeps a connection whose read lease the loop holds among the hot ones; it reports false
+// when there are enough of them.
+func (l *loop) keepHot(c *econn) bool {
+	if len(l.hot) >= maxHot {
+		return false
+	}
+	l.hot = append(l.hot, c)
+	return true
+}
+
+// coolDown gives the leases of all hot connections back and arms them.
+func (l *loop) coolDown() {
+	for i, c := range l.hot {
+		l.hot[i] = nil
+		c.cool()
+	}
+	l.hot = l.hot[:0]
+}
+
+// afterBatch frees the slots of connections that were closed; no event of the batch can refer to
+// them any more.
+func (l *loop) afterBatch() {
+	for _, i := range l.freed {
+		l.slots[i].gen++
+		l.free = append(l.free, i)
+	}
+	l.freed = l.freed[:0]
+}
+
+// runTimers looks after parked connections and deadlines.
+func (l *loop) runTimers() bool {
+	at := min(l.tickAt, l.deadline.Load())
+	if at == math.MaxInt64 {
+		return false
+	}
+	now := nanotime()
+	if now < at {
+		return false
+	}
+	if now >= l.tickAt {
+		l.tickParked(now)
+	}
+	if now >= l.deadline.Load() {
+		l.expire(now)
+	}
+	return false
+}
+
+// tickParked arms the connections that nobody used since the last tick.
+func (l *loop) tickParked(now int64) {
+	keep := l.parked[:0]
+	for _, c := range l.parked {
+		if c.tick() {
+			keep = append(keep, c)
+		}
+	}
+	clear(l.parked[len(keep):])
+	l.parked = keep
+	l.tickAt = math.MaxInt64
+	if len(keep) > 0 {
+		l.tickAt = now + int64(tick)
+	}
+}
+
+// park looks after c every tick from now on.
+func (l *loop) park(c *econn) {
+	l.parked = append(l.parked, c)
+	l.tickAt = min(l.tickAt, nanotime()+int64(tick))
+}
+
+// expire ends the calls whose deadline is over, on every connection that has some.
+func (l *loop) expire(now int64) {
+	l.deadline.Store(math.MaxInt64)
+	next := int64(math.MaxInt64)
+	for i := range l.slots {
+		if c := l.slots[i].conn; c != nil {
+			next = min(next, c.expire(now))
+		}
+	}
+	for {
+		d := l.deadline.Load()
+		if next >= d || l.deadline.CompareAndSwap(d, next) {
+			return
+		}
+	}
+}
+
+// poll asks epoll: at once when there is work, again and again as long as spinning pays, and then
+// it blocks.
+func (l *loop) poll(busy bool) int {
+	if busy {
+		if len(l.hot) > 0 && !l.spin.askEpoll() {
+			return 0
+		}
+		return epollPoll(l.ep, l.events[:])
+	}
+	if l.spin.again() {
+		if len(l.hot) > 0 && !l.spin.askEpoll() {
+			return 0
+		}
+		n := epollPoll(l.ep, l.events[:])
+		if n > 0 {
+			l.spin.hit()
+		}
+		return n
+	}
+	l.coolDown()
+	return l.sleep()
+}
+
+// sleep blocks until there are events, somebody wakes the loop, or a deadline comes up. What was
+// posted before asleep was set is seen by the second look; what is posted after it rings the bell.
+func (l *loop) sleep() int {
+	l.asleep.Store(true)
+	at := min(l.tickAt, l.deadline.Load())
+	l.wakeAt.Store(at)
+	if l.deadline.Load() < at || l.hasTodo() || l.quit.Load() {
+		l.asleep.Store(false)
+		return epollPoll(l.ep, l.events[:])
+	}
+	timeout := -1
+	if at != math.MaxInt64 {
+		timeout = int(max(0, at-nanotime()+int64(time.Millisecond)-1) / int64(time.Millisecond))
+	}
+	began := nanotime()
+	n, err := unix.EpollWait(l.ep, l.events[:], timeout)
+	l.asleep.Store(false)
+	l.wakeAt.Store(math.MaxInt64)
+	l.spin.slept(began, n > 0)
+	if err != nil {
+		return 0 // EINTR: the next turn asks again
+	}
+	return n
+}
+
+func (l *loop) hasTodo() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.todo != nil || l.jobs != nil || len(l.reaps) > 0
+}
+
+// dispatch hands one event to whom it is for. A late one, for a slot with a new tenant, differs in
+// the generation.
+func (l *loop) dispatch(ev *unix.EpollEvent) {
+	key := keyOf(ev)
+	if key == wakeKey {
+		return
+	}
+	i, gen := uint32(key), uint32(key>>32)
+	if int(i) >= len(l.slots) || l.slots[i].gen != gen {
+		return
+	}
+	switch s := &l.slots[i]; {
+	case s.conn != nil:
+		s.conn.event(ev.Events)
+	case s.poller != nil:
+		s.poller.ready()
+	}
+}
+
+// claim gives a tenant a slot and returns the key for its events. Loop only.
+func (l *loop) claim(c *econn, p poller) (index uint32, key uint64) {
+	if n := len(l.free); n > 0 {
+		index = l.free[n-1]
+		l.free = l.free[:n-1]
+	} else {
+		index = uint32(len(l.slots))
+		l.slots = append(l.slots, loopSlot{})
+	}
+	s := &l.slots[index]
+	s.conn, s.poller = c, p
+	return index, uint64(index) | uint64(s.gen)<<32
+}
+
+// vacate ends a tenancy; the slot is free after the event batch. Loop only.
+func (l *loop) vacate(index uint32) {
+	l.slots[index].conn, l.slots[index].poller = nil, nil
+	l.freed = append(l.freed, index)
+}
+
+// base is where nanotime counts from.
+var base = time.Now()
+
+// nanotime is the monotonic clock in nanoseconds, from a moment before anything here asked.
+func nanotime() int64 { return int64(time.Since(base)) }

@@ -1,0 +1,417 @@
+//go:build linux && !portable
+
+package transport
+
+import (
+	"io"
+	"os"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/pithos-ipc/pithos/wire"
+)
+
+const (
+	// inboxSize is how many bytes are read at a time.
+	inboxSize = 64 << 10
+	// inboxAfterLong is how many are read after a long frame, so that the body of the next one can
+	// be read to where it belongs.
+	inboxAfterLong = 512
+	// longBody is the smallest body, in bytes, that is read to where it belongs when it is not in
+	// the inbox already.
+	longBody = 32 << 10
+)
+
+// The states of the read lease.
+//
+//	armed: free, epoll reports       parked: free, epoll is silent, the loop looks after it
+//	held by the loop                 held by a leader
+const (
+	leaseArmed uint32 = iota
+	leaseParked
+	leaseLoop
+	leaseLeader
+)
+
+// inbox is the read side of a connection. All but the lease belongs to its holder, and moves with it.
+type inbox struct {
+	lease atomic.Uint32
+	box   *[]byte // pooled memory behind buf, nil when nothing is buffered
+	buf   []byte
+	r, w  int // buf[r:w] is not parsed yet
+	long  bool
+
+	// A long frame whose body is being read to where it belongs:
+	busy     bool // there is one
+	rest     int  // bytes of it to come
+	head     wire.Header
+	asm      *assembly // of a call, a oneway, a foreign frame
+	slot     *slot     // or of the reply to a call
+	slotID   uint32
+	asms     []*assembly // messages in parts of which some are there
+	trusted  int         // size of the longest message that came whole lately
+	files    []*os.File  // received, not yet claimed by a frame
+	received int64       // bytes of calls and oneways
+}
+
+// assembly is a long body of the peer, as it comes in.
+type assembly struct {
+	head  wire.Header // of the first frame
+	meta  []byte      // encoded fields, own memory
+	buf   []byte      // payload so far
+	cost  int64       // bytes of all its frames
+	files []*os.File
+}
+
+// outcome is how a turn of reading ended.
+type outcome int
+
+const (
+	readSome  outcome = iota // something was read
+	readEmpty                // nothing is there
+	readOver                 // the connection is over
+	readOther                // a leader met what only the loop may handle
+)
+
+// read takes what is there, once, and handles every frame that is whole. The read lease is held.
+func (c *econn) read(leader bool) outcome {
+	in := &c.in
+	if leader && in.busy && in.asm != nil {
+		return readOther
+	}
+	n, e := c.fill()
+	switch {
+	case e == unix.EAGAIN:
+		return readEmpty
+	case e != 0:
+		c.kill(lost(os.NewSyscallError("recvmsg", e)))
+		return readOver
+	case n == 0:
+		c.kill(lost(io.EOF))
+		return readOver
+	}
+	c.count.bytesIn.Add(uint64(n))
+	return c.parse(leader)
+}
+
+// fill reads once, to where the bytes belong.
+func (c *econn) fill() (int, unix.Errno) {
+	in := &c.in
+	c.count.reads.Add(1)
+	if in.buf == nil {
+		in.box = c.pub.group.inboxes()
+		in.buf = *in.box
+	}
+	if in.busy {
+		return c.fillLong()
+	}
+	if in.r > 0 {
+		copy(in.buf, in.buf[in.r:in.w])
+		in.w -= in.r
+		in.r = 0
+	}
+	end := len(in.buf)
+	if in.long && in.w == 0 {
+		end = inboxAfterLong
+	}
+	n, e := c.recv(in.buf[in.w:end])
+	if e == 0 {
+		in.w += n
+	}
+	return n, e
+}
+
+func (c *econn) recv(b []byte) (int, unix.Errno) {
+	if !c.filesOK {
+		return recv(c.fd, b)
+	}
+	n, files, e := recvFiles(c.fd, b, c.in.files)
+	c.in.files = files
+	if e == unix.EPROTO {
+		c.violation(&LimitError{What: "descriptors with one frame", Value: scmMaxFD + 1,
+			Limit: int64(c.set.Limits.MaxFiles)})
+	}
+	return n, e
+}
+
+// release gives the inbox's memory back when nothing is buffered; what is left of a frame moves to
+// memory of its own size.
+func (in *inbox) release(g *Group) {
+	if in.box == nil {
+		return
+	}
+	if in.r == in.w {
+		in.r, in.w = 0, 0
+		in.buf = nil
+	} else {
+		return
+	}
+	g.putInbox(in.box)
+	in.box = nil
+}
+
+// parse handles the whole frames in the inbox, and begins on a long one.
+func (c *econn) parse(leader bool) outcome {
+	in := &c.in
+	frames := uint64(0)
+	result := readSome
+	for result == readSome {
+		if in.busy {
+			if c.takeBuffered(); in.rest > 0 {
+				break
+			}
+			if !c.endLong() {
+				result = readOver
+			}
+			continue
+		}
+		h, ok := wire.ParseHeader(in.buf[in.r:in.w])
+		if !ok {
+			break
+		}
+		if c.mode != modeNative {
+			result = c.early(h)
+			if result == readEmpty {
+				result = readSome
+				break
+			}
+			continue
+		}
+		if leader && !c.leads(h) {
+			result = readOther
+			break
+		}
+		if err := h.Flags.Check(); err != nil {
+			c.violation(err)
+			return readOver
+		}
+		if h.Length > c.set.maxFrame {
+			c.violation(&LimitError{What: "body bytes", Value: int64(h.Length),
+				Limit: int64(c.set.maxFrame)})
+			return readOver
+		}
+		if in.w-in.r-wire.HeaderSize < int(h.Length) {
+			begun, ok := c.beginLong(h)
+			if !ok {
+				return readOver
+			}
+			if !begun {
+				break
+			}
+			frames++
+			continue
+		}
+		at := in.r + wire.HeaderSize
+		in.r = at + int(h.Length)
+		in.long = false
+		frames++
+		if !c.frame(h, in.buf[at:in.r:in.r]) {
+			result = readOver
+		}
+	}
+	if frames > 0 {
+		c.count.framesIn.Add(frames)
+	}
+	if c.dead() {
+		return readOver
+	}
+	return result
+}
+
+// leads says whether a leader may handle the frame: a reply that a caller waits for, or control
+// that runs nobody's code.
+func (c *econn) leads(h wire.Header) bool {
+	switch h.Flags &^ wire.Part {
+	case wire.FlagsReply, wire.FlagsError:
+		s := c.calls.find(h.ID)
+		return s == nil || s.phase(h.ID) == phaseFree || s.callback == nil
+	case wire.FlagsControl:
+		return len(c.in.buf[c.in.r:c.in.w]) > wire.HeaderSize &&
+			wire.ControlKind(c.in.buf[c.in.r+wire.HeaderSize]) == wire.KindCredit
+	}
+	return false
+}
+
+// frame handles one whole native frame; false ends the connection.
+func (c *econn) frame(h wire.Header, body []byte) bool {
+	if t := c.set.Hooks.Trace; t != nil {
+		t(Event{Conn: c.pub, Header: h, Size: len(body)})
+	}
+	switch h.Flags {
+	case wire.FlagsReply, wire.FlagsError:
+		return c.replied(h, body)
+	case wire.FlagsControl:
+		return c.control(h, body)
+	case wire.FlagsCall, wire.FlagsOneway:
+		if len(c.in.asms) == 0 || c.assemblyOf(h) == nil {
+			return c.whole(h, body)
+		}
+	}
+	return c.part(h, body)
+}
+
+// whole serves a call or oneway that came in one frame, in the inbox.
+func (c *econn) whole(h wire.Header, body []byte) bool {
+	meta, payload, err := wire.ParseBody(body)
+	if err != nil {
+		c.violation(err)
+		return false
+	}
+	if len(payload) > c.set.Limits.MaxBody {
+		c.violation(&LimitError{What: "body bytes", Value: int64(len(payload)),
+			Limit: int64(c.set.Limits.MaxBody)})
+		return false
+	}
+	cost := int64(wire.HeaderSize + len(body))
+	if !c.receive(cost) {
+		return false
+	}
+	files, ok := c.claimFiles(meta.Files)
+	if !ok {
+		return false
+	}
+	c.serve(h, meta, payload, nil, files, cost)
+	return true
+}
+
+// receive counts bytes of calls and oneways against the credit that the peer has.
+func (c *econn) receive(n int64) bool {
+	c.in.received += n
+	if over := c.in.received - c.side.granted.Load(); over > 0 {
+		c.violation(&LimitError{What: "bytes beyond credit", Value: over, Limit: 0})
+		return false
+	}
+	return true
+}
+
+// claimFiles takes n of the received descriptors for the frame at hand.
+func (c *econn) claimFiles(n uint32) ([]*os.File, bool) {
+	if n == 0 {
+		return nil, true
+	}
+	in := &c.in
+	if int(n) > len(in.files) || int(n) > c.set.Limits.MaxFiles {
+		c.violation(&LimitError{What: "descriptors with one frame", Value: int64(n),
+			Limit: int64(min(len(in.files), c.set.Limits.MaxFiles))})
+		return nil, false
+	}
+	files := append([]*os.File(nil), in.files[:n]...)
+	in.files = append(in.files[:0], in.files[n:]...)
+	return files, true
+}
+
+// deadlineOf is when the caller of a request stops waiting.
+func deadlineOf(m *wire.Meta) time.Time {
+	if m.TimeoutUs == 0 {
+		return time.Time{}
+	}
+	return time.Now().Add(time.Duration(min(m.TimeoutUs, 1<<50)) * time.Microsecond)
+}
+
+// control handles a control frame.
+func (c *econn) control(h wire.Header, body []byte) bool {
+	kind, fields, err := wire.ParseControl(body)
+	if err != nil {
+		c.violation(err)
+		return false
+	}
+	switch kind {
+	case wire.KindPing:
+		c.out.putControl(c.pub.group, wire.KindPong, h.ID, 0)
+		c.dirty = true
+	case wire.KindPong:
+		c.ponged(h.ID)
+	case wire.KindCancel:
+		c.cancelled(h.ID)
+	case wire.KindDrain:
+		c.calls.shut(c, ErrDraining)
+	case wire.KindCredit:
+		n, err := wire.ParseCredit(fields)
+		if err != nil {
+			c.violation(err)
+			return false
+		}
+		c.calls.credit(c, n)
+	}
+	return true
+}
+
+// replied completes the call that a whole reply is for.
+func (c *econn) replied(h wire.Header, body []byte) bool {
+	s := c.calls.find(h.ID)
+	if s == nil {
+		c.count.late.Add(1)
+		return true
+	}
+	if s.move(h.ID, phaseWaiting, phaseFilling) {
+		meta, payload, err := wire.ParseBody(body)
+		if err != nil {
+			s.move(h.ID, phaseFilling, phaseWaiting)
+			c.violation(err)
+			return false
+		}
+		if h.Flags == wire.FlagsError {
+			s.err = &RemoteError{Code: meta.Code, Text: string(payload)}
+			payload = nil
+		}
+		c.complete(s, h.ID, payload)
+		return true
+	}
+	if s.move(h.ID, phasePartial, phaseFilling) {
+		s.reply = append(s.reply, body...)
+		c.endReply(s, h.ID)
+		return true
+	}
+	c.late(s, h.ID)
+	return true
+}
+
+// complete hands payload, which is borrowed, to the call in slot s; the slot is filling.
+func (c *econn) complete(s *slot, id uint32, payload []byte) {
+	if done := s.callback; done != nil {
+		err := s.err
+		s.move(id, phaseFilling, phaseDone)
+		c.calls.release(c, s, 0)
+		done(payload, err)
+		return
+	}
+	if s.err == nil {
+		s.reply = append(s.buf[:0], payload...)
+	}
+	s.move(id, phaseFilling, phaseDone)
+	if c.lead.slot != s {
+		c.lead.woken++
+		s.wake()
+	}
+}
+
+// endReply completes the call whose reply came in several reads and is all in s.reply.
+func (c *econn) endReply(s *slot, id uint32) {
+	if s.code != wire.CodeOK {
+		s.err = &RemoteError{Code: s.code, Text: string(s.reply)}
+		s.reply = nil
+	}
+	if done := s.callback; done != nil {
+		reply, err := s.reply, s.err
+		s.move(id, phaseFilling, phaseDone)
+		c.calls.release(c, s, 0)
+		done(reply, err)
+		return
+	}
+	s.move(id, phaseFilling, phaseDone)
+	if c.lead.slot != s {
+		c.lead.woken++
+		s.wake()
+	}
+}
+
+// late handles the reply to a call that was given up: its slot is free again.
+func (c *econn) late(s *slot, id uint32) {
+	c.count.late.Add(1)
+	if s.phase(id) == phaseTomb {
+		c.calls.tombs.Add(-1)
+		c.calls.release(c, s, 0)
+	}
+}

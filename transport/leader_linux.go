@@ -1,0 +1,513 @@
+//go:build linux && !portable
+
+package transport
+
+import (
+	"context"
+	"math"
+	"runtime"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/pithos-ipc/pithos/wire"
+)
+
+// leaderNap is the longest time that a leader blocks in the kernel for its reply. After it the loop
+// reads, and the caller waits as any other goroutine: so that a cancelled context, a ping, or a call
+// of the peer's waits no longer than this for a leader that the kernel holds.
+const leaderNap = 500 * time.Microsecond
+
+// check judges a message before anything is sent, and joins its timeout with that of ctx.
+func (c *econn) check(ctx context.Context, m *Message) (timeout time.Duration, err error) {
+	if c.dead() {
+		return 0, c.err()
+	}
+	if !c.native() {
+		return 0, ErrNotNative
+	}
+	if ctx != nil {
+		if err := ctx.Err(); err != nil {
+			return 0, err
+		}
+		if timeout = timeoutOf(ctx, m.Timeout); timeout < 0 {
+			return 0, context.DeadlineExceeded
+		}
+	} else {
+		timeout = m.Timeout
+	}
+	if len(m.Method) > wire.MaxMethod {
+		return 0, &LimitError{"method bytes", int64(len(m.Method)), wire.MaxMethod}
+	}
+	if len(m.Trace) > wire.MaxTrace {
+		return 0, &LimitError{"trace bytes", int64(len(m.Trace)), wire.MaxTrace}
+	}
+	if n, limit := m.size(), c.peerMaxBody(); uint64(n) > uint64(limit) {
+		return 0, &LimitError{"body bytes", int64(n), int64(limit)}
+	}
+	if len(m.Files) == 0 {
+		return timeout, nil
+	}
+	if !c.filesOK {
+		return 0, ErrNoFiles
+	}
+	if n, limit := len(m.Files), c.set.Limits.MaxFiles; n > limit {
+		return 0, &LimitError{"descriptors with one frame", int64(n), int64(limit)}
+	}
+	return timeout, nil
+}
+
+// do sends a call and waits for its reply.
+func (c *econn) do(ctx context.Context, m Message, buf []byte) ([]byte, error) {
+	if c.loop.here() {
+		return nil, ErrOnLoop
+	}
+	timeout, err := c.check(ctx, &m)
+	if err != nil {
+		return nil, err
+	}
+	meta := m.meta(timeout)
+	cost := int64(frameSize(meta.Size(), m.size(), true))
+	s, err := c.calls.acquire(c, cost)
+	if err == ErrFull {
+		s, err = c.calls.wait(ctx, c, cost, true, timeout)
+	}
+	if err != nil {
+		return nil, err
+	}
+	id := s.id()
+	s.buf = buf
+	var until int64
+	if m.Timeout > 0 {
+		until = nanotime() + int64(m.Timeout)
+		s.deadline.Store(until)
+		c.calls.remind(c, until)
+	}
+	if err := c.calls.open(c, s, id, cost); err != nil {
+		return nil, err
+	}
+	if err := c.submit(wire.FlagsCall, id, &m, &meta, s); err != nil {
+		return nil, c.takeUp(s, id, err, cost)
+	}
+	stalled := !c.flushCrowd()
+	return c.await(ctx, s, id, until, stalled, cost)
+}
+
+// submit queues a call or oneway. The memory of a long body is lent by the parcel in s, until it is
+// withdrawn.
+func (c *econn) submit(f wire.Flags, id uint32, m *Message, meta *wire.Meta, s *slot) error {
+	n := m.size()
+	c.traceOut(wire.Header{Flags: f, ID: id, Length: uint32(n)}, n)
+	if n <= copyMax && len(m.Files) == 0 {
+		h := wire.Header{Flags: f, ID: id, Length: uint32(meta.Size() + n)}
+		c.out.put(c.pub.group, &c.out.normal, h, meta, m.Body, m.Gather)
+		return nil
+	}
+	files, err := duplicateFiles(m.Files)
+	if err != nil {
+		return err
+	}
+	p := c.pub.group.parcel()
+	p.flags, p.id, p.split, p.left, p.files = f, id, true, n, files
+	p.meta = meta.AppendTo(p.meta[:0])
+	p.pieces = append(p.pieces[:0], m.Body)
+	p.pieces = append(p.pieces, m.Gather...)
+	s.parcel = p
+	c.out.putParcel(c.pub.group, &c.out.normal, p)
+	return nil
+}
+
+// takeUp frees the slot of a call that could not be submitted.
+func (c *econn) takeUp(s *slot, id uint32, err error, cost int64) error {
+	if s.move(id, phaseWaiting, phaseDone) {
+		c.calls.release(c, s, cost)
+	} // else the connection has ended, and the call with it
+	return err
+}
+
+// duplicateFiles copies descriptors, so that they stay open until they are sent.
+func duplicateFiles(files []File) ([]int, error) {
+	var fds []int
+	for _, f := range files {
+		fd, err := unix.FcntlInt(f.Fd(), unix.F_DUPFD_CLOEXEC, 0)
+		runtime.KeepAlive(f)
+		if err != nil {
+			for _, fd := range fds {
+				unix.Close(fd)
+			}
+			return nil, err
+		}
+		fds = append(fds, fd)
+	}
+	return fds, nil
+}
+
+func (c *econn) traceOut(h wire.Header, n int) {
+	if t := c.set.Hooks.Trace; t != nil {
+		t(Event{Conn: c.pub, Out: true, Header: h, Size: n})
+	}
+}
+
+// flushCrowd is flush for a caller. When other calls are under way it lets their callers append
+// first, so that one write takes all of them.
+func (c *econn) flushCrowd() bool {
+	o := &c.out
+	if c.lead.blocked.Load() > 0 && !o.stalled.Load() && o.lease.CompareAndSwap(false, true) {
+		runtime.Gosched()
+		stalled, spent := c.write(flushBudget)
+		o.lease.Store(false)
+		if stalled {
+			return false
+		}
+		if spent {
+			c.loop.post(c, todoFlush)
+			return true
+		}
+	}
+	return c.flush(flushBudget)
+}
+
+// await waits until the call in s is over, and frees the slot.
+func (c *econn) await(ctx context.Context, s *slot, id uint32, until int64, stalled bool, cost int64,
+) ([]byte, error) {
+	done := ctx.Done()
+	mayLead := true
+	var err error
+	for err == nil && s.phase(id) != phaseDone {
+		if mayLead && c.takeForLeader() {
+			mayLead = c.leadReads(ctx, s, id, until)
+			stalled = false
+			continue
+		}
+		if stalled {
+			stalled = false
+			c.armWrite()
+		}
+		c.lead.blocked.Add(1)
+		if !mayLead || !c.leaseFree() {
+			if done == nil {
+				<-s.wakeup
+			} else {
+				select {
+				case <-s.wakeup:
+				case <-done:
+				}
+			}
+		}
+		c.lead.blocked.Add(-1)
+		err = overtime(ctx, until)
+	}
+	if err != nil && c.giveUp(s, id, err, cost) {
+		return nil, err
+	}
+	return c.collect(s, id)
+}
+
+// overtime is the error of a caller that has to stop waiting, or nil.
+func overtime(ctx context.Context, until int64) error {
+	if until != 0 && nanotime() >= until {
+		return ErrDeadline
+	}
+	return ctx.Err()
+}
+
+// collect returns the result of a call that is done, and frees its slot.
+func (c *econn) collect(s *slot, id uint32) ([]byte, error) {
+	c.takeBack(s)
+	reply, err := s.reply, s.err
+	c.calls.release(c, s, 0)
+	return reply, err
+}
+
+// takeBack makes sure that nothing refers to the lent request.
+func (c *econn) takeBack(s *slot) (unsent bool) {
+	p := s.parcel
+	if p == nil {
+		return false
+	}
+	unsent = c.withdraw(p, true)
+	s.parcel = nil
+	c.pub.group.putParcel(p)
+	return unsent
+}
+
+// giveUp leaves a call that is not done: its slot becomes a tombstone and the peer is told. It
+// reports false when the reply was quicker.
+func (c *econn) giveUp(s *slot, id uint32, cause error, cost int64) bool {
+	p := s.parcel
+	for !s.move(id, phaseWaiting, phaseTomb) && !s.move(id, phasePartial, phaseTomb) {
+		if s.phase(id) == phaseDone {
+			return false
+		}
+		runtime.Gosched() // filling: the reader is about to move it
+	}
+	c.calls.tombs.Add(1)
+	if p != nil {
+		unsent := c.withdraw(p, true)
+		c.pub.group.putParcel(p)
+		if unsent && s.move(id, phaseTomb, phaseDone) {
+			c.calls.tombs.Add(-1)
+			c.calls.release(c, s, cost)
+			return true
+		}
+	}
+	c.out.putControl(c.pub.group, wire.KindCancel, id, 0)
+	if !c.flush(flushBudget) {
+		c.armWrite()
+	}
+	return true
+}
+
+func (c *econn) leaseFree() bool {
+	l := c.in.lease.Load()
+	return l == leaseArmed || l == leaseParked
+}
+
+// takeForLeader takes the read lease for the calling goroutine, if it is free.
+func (c *econn) takeForLeader() bool {
+	return c.in.lease.CompareAndSwap(leaseParked, leaseLeader) ||
+		c.in.lease.CompareAndSwap(leaseArmed, leaseLeader)
+}
+
+// leadReads reads the socket until the caller's own reply is there, and completes others on the
+// way. It reports whether the caller may lead again; else the loop reads, or is about to.
+func (c *econn) leadReads(ctx context.Context, s *slot, id uint32, until int64) bool {
+	c.lead.slot = s
+	for turn := 1; ; turn++ {
+		o := readEmpty
+		if turn > 1 || c.lead.spin.budget > 0 || c.in.r < c.in.w {
+			o = c.read(true)
+		}
+		if s.phase(id) == phaseDone {
+			c.retire()
+			return true
+		}
+		switch o {
+		case readOver:
+			c.lead.slot = nil
+			c.in.lease.Store(leaseArmed) // for the reaper
+			return false
+		case readOther:
+			c.handOver()
+			return false
+		case readSome:
+			c.lead.spin.active()
+			if c.lead.woken > 0 {
+				c.lead.woken = 0
+				runtime.Gosched() // those who were completed have something to do
+			}
+			continue
+		}
+		if c.out.broken.Load() {
+			c.handOver()
+			return false
+		}
+		if c.out.stalled.Load() {
+			c.out.stalled.Store(false)
+			c.flush(flushBudget)
+		}
+		if c.lead.spin.again() {
+			if turn&63 == 0 && overtime(ctx, until) != nil {
+				c.retire()
+				return true
+			}
+			continue
+		}
+		if !c.napForReply(until) {
+			c.retireArmed()
+			return false
+		}
+	}
+}
+
+// napForReply blocks until the socket has something, for a short while. It reports false when the
+// loop should take over.
+func (c *econn) napForReply(until int64) bool {
+	places := &c.pub.group.loops.leaders
+	if places.Add(1) > int32(2*runtime.GOMAXPROCS(0)) {
+		places.Add(-1)
+		return false
+	}
+	defer places.Add(-1)
+	began := nanotime()
+	d := leaderNap
+	if until != 0 {
+		d = time.Duration(max(0, min(int64(d), until-began)))
+	}
+	events := int16(unix.POLLIN)
+	if c.out.stalled.Load() {
+		events |= unix.POLLOUT
+	}
+	c.count.polls.Add(1)
+	woken := waitSocket(c.fd, events, d)
+	c.lead.spin.slept(began, woken)
+	return woken
+}
+
+// handOver gives the read lease to the loop, which goes on with what is in the inbox.
+func (c *econn) handOver() {
+	c.lead.slot = nil
+	c.lead.inbound.Store(true)
+	c.endStall()
+	c.in.lease.Store(leaseParked)
+	c.loop.post(c, todoRead)
+}
+
+// retire gives the read lease back after the leader's own reply. When nobody waits and the loop
+// looks after the connection, epoll stays silent: the next call will most likely lead again.
+func (c *econn) retire() {
+	p := &c.lead
+	p.uses.Add(1)
+	if !c.in.busy && c.in.w-c.in.r >= wire.HeaderSize {
+		c.handOver() // whole frames are there that are not for a leader
+		return
+	}
+	if !p.inPark.Load() || p.inbound.Load() || c.out.stalled.Load() {
+		c.retireArmed()
+		return
+	}
+	p.slot = nil
+	c.in.release(c.pub.group)
+	c.in.lease.Store(leaseParked)
+	if p.blocked.Load() > 0 || !p.inPark.Load() {
+		if c.in.lease.CompareAndSwap(leaseParked, leaseArmed) {
+			c.armRead()
+		}
+	}
+}
+
+// retireArmed gives the read lease back and has epoll report again.
+func (c *econn) retireArmed() {
+	c.lead.slot = nil
+	c.endStall()
+	c.in.release(c.pub.group)
+	c.in.lease.Store(leaseArmed)
+	c.armRead()
+}
+
+// endStall leaves a stalled outbox to epoll.
+func (c *econn) endStall() {
+	if c.out.stalled.Load() {
+		c.armWrite()
+	}
+}
+
+// start sends a call whose outcome goes to a callback.
+func (c *econn) start(m Message, buf []byte, done func([]byte, error)) error {
+	timeout, err := c.check(nil, &m)
+	if err != nil {
+		return err
+	}
+	meta := m.meta(timeout)
+	cost := int64(frameSize(meta.Size(), m.size(), true))
+	s, err := c.calls.acquire(c, cost)
+	if err != nil {
+		return err
+	}
+	id := s.id()
+	s.buf, s.callback = buf, done
+	if timeout > 0 {
+		until := nanotime() + int64(timeout)
+		s.deadline.Store(until)
+		c.calls.remind(c, until)
+	}
+	if err := c.calls.open(c, s, id, cost); err != nil {
+		return err
+	}
+	if err := c.submit(wire.FlagsCall, id, &m, &meta, s); err != nil {
+		return c.takeUp(s, id, err, cost)
+	}
+	c.sent(s)
+	return nil
+}
+
+// sent flushes what a call or oneway queued, and takes lent memory back by copying what is left.
+func (c *econn) sent(s *slot) {
+	p := s.parcel
+	if p == nil && c.loop.here() {
+		c.dirtyNow()
+		return
+	}
+	if !c.flush(flushBudget) {
+		c.armWrite()
+	}
+	if p != nil {
+		s.parcel = nil
+		c.lend(p)
+	}
+}
+
+// lend copies what is not written of p, which is its own owner from now on.
+func (c *econn) lend(p *parcel) {
+	c.withdraw(p, false)
+	if !p.state.CompareAndSwap(parcelLent, parcelDisowned) {
+		c.pub.group.putParcel(p) // it was written
+	}
+}
+
+// post sends a oneway.
+func (c *econn) post(ctx context.Context, m Message, wait bool) error {
+	timeout, err := c.check(ctx, &m)
+	if err != nil {
+		return err
+	}
+	meta := m.meta(timeout)
+	n := meta.Size() + m.size()
+	cost := int64(frameSize(meta.Size(), m.size(), true))
+	err = c.calls.spend(c, cost)
+	if err == ErrFull && wait {
+		if c.loop.here() {
+			return ErrOnLoop
+		}
+		_, err = c.calls.wait(ctx, c, cost, false, timeout)
+	}
+	if err != nil {
+		return err
+	}
+	id := uint32(0)
+	if n > wire.PartSize {
+		id = c.side.parts.Add(1)
+	}
+	var s slot
+	if err := c.submit(wire.FlagsOneway, id, &m, &meta, &s); err != nil {
+		return err
+	}
+	c.sent(&s)
+	return nil
+}
+
+// writeFrame queues a frame as it is.
+func (c *econn) writeFrame(h wire.Header, body []byte, gather [][]byte) error {
+	if c.dead() {
+		return c.err()
+	}
+	if c.native() {
+		return ErrNative
+	}
+	m := Message{Body: body, Gather: gather}
+	n := m.size()
+	if uint64(n) > math.MaxUint32 {
+		return &LimitError{"body bytes", int64(n), math.MaxUint32}
+	}
+	total := c.out.bytes.Load() + int64(n) + wire.HeaderSize
+	if total > int64(c.set.Limits.Outbox) && c.out.waiting() {
+		return ErrFull
+	}
+	h.Length = uint32(n)
+	c.traceOut(h, n)
+	if n <= copyMax {
+		c.out.put(c.pub.group, &c.out.normal, h, nil, body, gather)
+		c.flushSoon()
+		return nil
+	}
+	p := c.pub.group.parcel()
+	p.flags, p.id, p.left = h.Flags, h.ID, n
+	p.pieces = append(p.pieces[:0], body)
+	p.pieces = append(p.pieces, gather...)
+	c.out.putParcel(c.pub.group, &c.out.normal, p)
+	if !c.flush(flushBudget) {
+		c.armWrite()
+	}
+	c.lend(p)
+	return nil
+}

@@ -1,0 +1,575 @@
+//go:build linux && !portable
+
+package transport
+
+import (
+	"os"
+	"runtime"
+	"sync"
+	"sync/atomic"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/pithos-ipc/pithos/wire"
+)
+
+const (
+	// segmentSize is how many bytes of small frames are written at a time.
+	segmentSize = 64 << 10
+	// copyMax is the largest body, in bytes, that is copied into a segment; a larger one is written
+	// from where it lies.
+	copyMax = 16 << 10
+	// flushBudget is how many bytes of others a caller writes before it hands the rest to the loop.
+	flushBudget = 64 << 10
+)
+
+// outbox holds what waits to be written. Frames go in under mu; who has the write lease takes them
+// out, a batch at a time, and writes without any lock:
+//
+//	urgent: control, replies     -> segment
+//	normal: calls, oneways       -> segment or parcel   }  one batch: at most a segment of each
+//	large:  bodies in parts      -> next part           }  and one frame of a parcel
+//
+// Lock order: calls.mu before outbox.mu; neither is held across a system call.
+type outbox struct {
+	lease   atomic.Bool  // partner: every flush
+	stalled atomic.Bool  // the socket takes no more; an EPOLLOUT or a leader ends it
+	broken  atomic.Bool  // the peer reads no more
+	bytes   atomic.Int64 // waiting to be written, headers included
+	frames  atomic.Int64 // of them
+	w       batch        // write lease
+
+	mu     sync.Mutex
+	urgent queue     // guarded by mu
+	normal queue     // guarded by mu
+	large  []*parcel // with parts left, in turns; guarded by mu
+}
+
+// segment is a run of whole small frames, or one parcel.
+type segment struct {
+	buf    []byte
+	frames int
+	parcel *parcel
+	next   *segment
+}
+
+type queue struct {
+	head, tail *segment
+}
+
+func (q *queue) push(s *segment) {
+	if q.tail == nil {
+		q.head = s
+	} else {
+		q.tail.next = s
+	}
+	q.tail = s
+}
+
+func (q *queue) pop() *segment {
+	s := q.head
+	q.head = s.next
+	if q.head == nil {
+		q.tail = nil
+	}
+	s.next = nil
+	return s
+}
+
+// remove takes the segment of p out.
+func (q *queue) remove(g *Group, p *parcel) {
+	var prev *segment
+	for s := q.head; s != nil; prev, s = s, s.next {
+		if s.parcel != p {
+			continue
+		}
+		if prev == nil {
+			q.head = s.next
+		} else {
+			prev.next = s.next
+		}
+		if q.tail == s {
+			q.tail = prev
+		}
+		g.putSegment(s)
+		return
+	}
+}
+
+// The states of a parcel.
+const (
+	parcelLent     uint32 = iota // somebody's memory; he gives the parcel back to the pool
+	parcelDone                   // nothing refers to that memory any more
+	parcelDisowned               // on its own: the writer gives it back
+)
+
+// parcel is a message whose body is written from where it lies.
+//
+//	waiting -> in the batch, part by part -> done
+//	   |               |
+//	   +-- withdraw ---+--> done, or disowned: its owner has the memory back
+type parcel struct {
+	flags  wire.Flags
+	id     uint32
+	split  bool
+	begun  bool
+	state  atomic.Uint32
+	meta   []byte    // encoded, goes before the payload of the first frame
+	stage  []byte    // header and meta of the frame that is being written
+	pieces [][]byte  // payload that is not in a frame yet
+	one    [1][]byte // backing of pieces for a single one
+	left   int       // bytes of pieces
+	owned  []byte    // buffer to be released when done
+	files  []int     // duplicates, closed when done
+}
+
+// batch is what is being written; it belongs to the write lease.
+type batch struct {
+	vecs   [][]byte // left to be written
+	room   [maxVecs][]byte
+	segs   [2]*segment
+	parcel *parcel
+	lent   int // how many of the last vecs are the parcel's memory
+	files  []int
+	frames int
+}
+
+// segmentLocked returns the last segment of q with room for n more bytes.
+func (o *outbox) segmentLocked(g *Group, q *queue, n int) *segment {
+	s := q.tail
+	if s == nil || s.parcel != nil || len(s.buf)+n > segmentSize {
+		s = g.segment()
+		q.push(s)
+	}
+	return s
+}
+
+// put appends one small frame to q.
+func (o *outbox) put(g *Group, q *queue, h wire.Header, m *wire.Meta, body []byte, more [][]byte) {
+	n := wire.HeaderSize + int(h.Length)
+	o.mu.Lock()
+	s := o.segmentLocked(g, q, n)
+	b := h.AppendTo(s.buf)
+	if m != nil {
+		b = m.AppendTo(b)
+	}
+	b = append(b, body...)
+	for _, p := range more {
+		b = append(b, p...)
+	}
+	s.buf = b
+	s.frames++
+	o.bytes.Add(int64(n))
+	o.mu.Unlock()
+	o.frames.Add(1)
+}
+
+// putControl appends a control frame that encode writes.
+func (o *outbox) putControl(g *Group, kind wire.ControlKind, id uint32, credit uint64) {
+	o.mu.Lock()
+	s := o.segmentLocked(g, &o.urgent, 64)
+	was := len(s.buf)
+	if kind == wire.KindCredit {
+		s.buf = wire.AppendCredit(s.buf, credit)
+	} else {
+		s.buf = wire.AppendControl(s.buf, kind, id)
+	}
+	s.frames++
+	o.bytes.Add(int64(len(s.buf) - was))
+	o.mu.Unlock()
+	o.frames.Add(1)
+}
+
+// putRaw appends a whole frame that is encoded already.
+func (o *outbox) putRaw(g *Group, q *queue, frame []byte) {
+	o.mu.Lock()
+	s := o.segmentLocked(g, q, len(frame))
+	s.buf = append(s.buf, frame...)
+	s.frames++
+	o.bytes.Add(int64(len(frame)))
+	o.mu.Unlock()
+	o.frames.Add(1)
+}
+
+// putParcel queues p behind what is in q.
+func (o *outbox) putParcel(g *Group, q *queue, p *parcel) {
+	o.mu.Lock()
+	s := g.segment()
+	s.parcel = p
+	q.push(s)
+	o.bytes.Add(int64(p.wireSize()))
+	o.mu.Unlock()
+	o.frames.Add(1)
+}
+
+// wireSize is the number of bytes that p takes on the wire, before it has begun.
+func (p *parcel) wireSize() int {
+	return frameSize(len(p.meta), p.left, p.split)
+}
+
+// frameSize is the number of bytes of all frames of a body with meta and payload of these lengths.
+func frameSize(meta, payload int, split bool) int {
+	frames := 1
+	if split && meta+payload > wire.PartSize {
+		frames = (meta + payload + wire.PartSize - 1) / wire.PartSize
+	}
+	return frames*wire.HeaderSize + meta + payload
+}
+
+// waiting says whether there is something to write.
+func (o *outbox) waiting() bool { return o.bytes.Load() > 0 }
+
+// flush writes what waits, if nobody else does. After budget bytes the rest is the loop's. It
+// reports false when the socket takes no more: the caller has to see to it that somebody goes on.
+func (c *econn) flush(budget int) bool {
+	o := &c.out
+	for o.waiting() && !o.broken.Load() && !o.stalled.Load() {
+		if !o.lease.CompareAndSwap(false, true) {
+			return true // the holder looks again after it has let go
+		}
+		stalled, spent := c.write(budget)
+		o.lease.Store(false)
+		if stalled {
+			return false
+		}
+		if spent {
+			c.loop.post(c, todoFlush)
+			return true
+		}
+	}
+	return true
+}
+
+// write writes batches until there is nothing left, the socket is full, or the budget is spent.
+func (c *econn) write(budget int) (stalled, spent bool) {
+	o := &c.out
+	for {
+		if len(o.w.vecs) == 0 && !o.fill(c.pub.group) {
+			return false, false
+		}
+		if budget <= 0 {
+			return false, true
+		}
+		n, e := send(c.fd, o.w.vecs, o.w.files)
+		c.count.writes.Add(1)
+		if e != 0 {
+			if e == unix.EAGAIN {
+				o.stalled.Store(true)
+				return true, false
+			}
+			c.writeFailed(e)
+			return false, false
+		}
+		budget -= n
+		o.w.files = nil
+		c.wrote(n)
+	}
+}
+
+// wrote takes n bytes off the batch.
+func (c *econn) wrote(n int) {
+	o := &c.out
+	w := &o.w
+	c.count.bytesOut.Add(uint64(n))
+	o.bytes.Add(int64(-n))
+	o.stalled.Store(false)
+	for n > 0 {
+		v := w.vecs[0]
+		if n < len(v) {
+			w.vecs[0] = v[n:]
+			return
+		}
+		n -= len(v)
+		w.vecs[0] = nil
+		w.vecs = w.vecs[1:]
+		w.lent = min(w.lent, len(w.vecs))
+	}
+	if len(w.vecs) > 0 {
+		return
+	}
+	c.count.framesOut.Add(uint64(w.frames))
+	o.frames.Add(int64(-w.frames))
+	o.batchDone(c.pub.group)
+	c.calls.roomMade(c)
+}
+
+// batchDone releases what the batch has used.
+func (o *outbox) batchDone(g *Group) {
+	w := &o.w
+	for i, s := range w.segs {
+		if s != nil {
+			g.putSegment(s)
+			w.segs[i] = nil
+		}
+	}
+	if p := w.parcel; p != nil {
+		w.parcel = nil
+		o.mu.Lock()
+		last := p.left == 0
+		if !last {
+			o.large = append(o.large, p)
+		}
+		o.mu.Unlock()
+		if last {
+			p.finish(g)
+		}
+	}
+	w.frames, w.lent = 0, 0
+}
+
+// fill takes the next batch out of the queues; it reports false when they are empty.
+func (o *outbox) fill(g *Group) bool {
+	w := &o.w
+	w.vecs = w.room[:0]
+	o.mu.Lock()
+	p := o.takeLocked(g, &o.urgent, 0)
+	if p == nil && !o.urgentOnlyLocked() {
+		p = o.takeLocked(g, &o.normal, 1)
+	}
+	if p == nil && len(o.large) > 0 {
+		p = o.large[0]
+		o.large = o.large[:copy(o.large, o.large[1:])]
+	}
+	if p != nil {
+		w.addPart(p)
+	}
+	o.mu.Unlock()
+	return len(w.vecs) > 0
+}
+
+// urgentOnlyLocked says that the next normal one travels with descriptors, and so alone.
+func (o *outbox) urgentOnlyLocked() bool {
+	h := o.normal.head
+	return h != nil && h.parcel != nil && len(h.parcel.files) > 0 && len(o.w.vecs) > 0
+}
+
+// takeLocked moves the head of q into the batch; a parcel is returned instead.
+func (o *outbox) takeLocked(g *Group, q *queue, i int) *parcel {
+	for q.head != nil {
+		s := q.pop()
+		if s.parcel == nil {
+			o.w.segs[i] = s
+			o.w.vecs = append(o.w.vecs, s.buf)
+			o.w.frames += s.frames
+			return nil
+		}
+		p := s.parcel
+		g.putSegment(s)
+		if !p.done() {
+			return p
+		}
+	}
+	return nil
+}
+
+// addPart stages the next frame of p behind what is in the batch.
+func (w *batch) addPart(p *parcel) {
+	w.parcel = p
+	n := p.left
+	flags := p.flags
+	meta := p.meta
+	if p.begun {
+		meta = nil
+	}
+	if p.split && len(meta)+n > wire.PartSize {
+		n = wire.PartSize - len(meta)
+		flags |= wire.Part
+	} else {
+		w.frames++ // a body in parts counts once, with its last
+	}
+	h := wire.Header{Flags: flags, ID: p.id, Length: uint32(len(meta) + n)}
+	p.stage = append(h.AppendTo(p.stage[:0]), meta...)
+	w.vecs = append(w.vecs, p.stage)
+	if !p.begun {
+		w.files = p.files
+		p.begun = true
+	}
+	for n > 0 {
+		if len(w.vecs) == maxVecs {
+			w.joinRest(p, n)
+			return
+		}
+		v := p.pieces[0]
+		if len(v) > n {
+			p.pieces[0] = v[n:]
+			v = v[:n]
+		} else {
+			p.pieces = p.pieces[1:]
+		}
+		if len(v) == 0 {
+			continue
+		}
+		n -= len(v)
+		p.left -= len(v)
+		w.vecs = append(w.vecs, v)
+		w.lent++
+	}
+}
+
+// joinRest copies the next n bytes of p into one piece, when there are more pieces than a write
+// takes.
+func (w *batch) joinRest(p *parcel, n int) {
+	last := w.vecs[maxVecs-1]
+	joined := make([]byte, 0, len(last)+n)
+	joined = append(joined, last...)
+	for n > 0 {
+		v := p.pieces[0]
+		if len(v) > n {
+			p.pieces[0] = v[n:]
+			v = v[:n]
+		} else {
+			p.pieces = p.pieces[1:]
+		}
+		joined = append(joined, v...)
+		n -= len(v)
+		p.left -= len(v)
+	}
+	w.vecs[maxVecs-1] = joined
+}
+
+// finish marks p done and releases what it owns.
+func (p *parcel) finish(g *Group) {
+	for _, fd := range p.files {
+		unix.Close(fd)
+	}
+	p.files = nil
+	if p.owned != nil {
+		g.putBuffer(p.owned)
+		p.owned = nil
+	}
+	p.pieces, p.one[0] = nil, nil
+	if !p.state.CompareAndSwap(parcelLent, parcelDone) {
+		g.putParcel(p)
+	}
+}
+
+func (p *parcel) done() bool { return p.state.Load() == parcelDone }
+
+// withdraw takes lent memory back: nothing refers to it when it returns. What is in the batch is
+// copied first, because a frame begun is always finished. With drop the frames that have not begun
+// are thrown away, and unsent says that none had; else they are copied, too.
+func (c *econn) withdraw(p *parcel, drop bool) (unsent bool) {
+	if p.done() {
+		return false
+	}
+	o := &c.out
+	for !o.lease.CompareAndSwap(false, true) {
+		if p.done() {
+			return false // written meanwhile, or thrown away with the connection
+		}
+		runtime.Gosched()
+	}
+	o.mu.Lock()
+	if !p.done() {
+		unsent = !p.begun && drop
+		o.returnLocked(c.pub.group, p, drop)
+	}
+	o.mu.Unlock()
+	o.lease.Store(false)
+	if !c.flush(flushBudget) {
+		c.armWrite()
+	}
+	return unsent
+}
+
+func (o *outbox) returnLocked(g *Group, p *parcel, drop bool) {
+	w := &o.w
+	if w.parcel == p && w.lent > 0 {
+		k := len(w.vecs) - w.lent
+		n := 0
+		for _, v := range w.vecs[k:] {
+			n += len(v)
+		}
+		rest := make([]byte, 0, n)
+		for _, v := range w.vecs[k:] {
+			rest = append(rest, v...)
+		}
+		clear(w.vecs[k:])
+		w.vecs = append(w.vecs[:k], rest)
+		w.lent = 0
+	}
+	if drop {
+		o.dropLocked(g, p)
+		return
+	}
+	if p.left > 0 {
+		b := g.buffer(p.left)[:0]
+		for _, v := range p.pieces {
+			b = append(b, v...)
+		}
+		p.owned = b
+		p.one[0] = b
+		p.pieces = p.one[:]
+	}
+}
+
+// dropLocked throws the rest of p away. The batch keeps the frame that it has begun.
+func (o *outbox) dropLocked(g *Group, p *parcel) {
+	w := &o.w
+	rest := p.left
+	if !p.begun {
+		rest = p.wireSize()
+	} else {
+		rest = frameSize(0, p.left, p.split)
+		if p.left == 0 {
+			rest = 0
+		}
+	}
+	o.bytes.Add(int64(-rest))
+	if !p.begun || p.left > 0 {
+		o.frames.Add(-1) // else the batch counts it
+	}
+	if w.parcel == p {
+		w.parcel = nil
+		p.stage = nil // may still be in the batch, and stays with it
+	} else if !p.begun {
+		o.urgent.remove(g, p)
+		o.normal.remove(g, p)
+	}
+	for i, q := range o.large {
+		if q == p {
+			o.large = append(o.large[:i], o.large[i+1:]...)
+			break
+		}
+	}
+	p.left = 0
+	p.finish(g)
+}
+
+// writeFailed notes that the peer reads no more. What it wrote before that is still read; the end of
+// the stream ends the connection.
+func (c *econn) writeFailed(e unix.Errno) {
+	c.out.broken.Store(true)
+	c.ending.cause.CompareAndSwap(nil, &failure{lost(os.NewSyscallError("sendmsg", e))})
+	c.loop.post(c, todoRead)
+}
+
+// discard empties the outbox of a connection that is over, and says what was lost. Write lease held.
+func (o *outbox) discard(g *Group) (frames, bytes int) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	frames, bytes = int(o.frames.Swap(0)), int(o.bytes.Swap(0))
+	for _, q := range [...]*queue{&o.urgent, &o.normal} {
+		for q.head != nil {
+			s := q.pop()
+			if s.parcel != nil {
+				s.parcel.finish(g)
+			}
+			g.putSegment(s)
+		}
+	}
+	for _, p := range o.large {
+		p.finish(g)
+	}
+	o.large = nil
+	if o.w.parcel != nil {
+		o.w.parcel.finish(g)
+	}
+	for _, s := range o.w.segs {
+		if s != nil {
+			g.putSegment(s)
+		}
+	}
+	o.w = batch{}
+	return frames, bytes
+}

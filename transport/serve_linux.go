@@ -1,0 +1,313 @@
+//go:build linux && !portable
+
+package transport
+
+import (
+	"context"
+	"os"
+	"sync"
+
+	"github.com/pithos-ipc/pithos/wire"
+)
+
+// serving is the table of the peer's calls that outlived their handler, by id. Calls that are
+// answered on the loop never enter it.
+type serving struct {
+	mu      sync.Mutex
+	buckets []*Request // chains, guarded by mu; made with the first
+	n       int        // guarded by mu
+}
+
+// replace enters r, in place of old if that is there.
+func (t *serving) replace(old, r *Request, there bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if there {
+		t.removeLocked(old)
+	}
+	if t.n >= len(t.buckets) {
+		t.growLocked()
+	}
+	b := &t.buckets[r.id&uint32(len(t.buckets)-1)]
+	r.next = *b
+	*b = r
+	t.n++
+}
+
+func (t *serving) growLocked() {
+	old := t.buckets
+	t.buckets = make([]*Request, max(64, 2*len(old)))
+	for _, r := range old {
+		for r != nil {
+			next := r.next
+			b := &t.buckets[r.id&uint32(len(t.buckets)-1)]
+			r.next = *b
+			*b = r
+			r = next
+		}
+	}
+}
+
+func (t *serving) findLocked(id uint32) *Request {
+	if t.n == 0 {
+		return nil
+	}
+	r := t.buckets[id&uint32(len(t.buckets)-1)]
+	for r != nil && r.id != id {
+		r = r.next
+	}
+	return r
+}
+
+// remove takes r out.
+func (t *serving) remove(r *Request) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.removeLocked(r)
+}
+
+func (t *serving) removeLocked(r *Request) {
+	if t.n == 0 {
+		return
+	}
+	for p := &t.buckets[r.id&uint32(len(t.buckets)-1)]; *p != nil; p = &(*p).next {
+		if *p == r {
+			*p = r.next
+			r.next = nil
+			t.n--
+			return
+		}
+	}
+}
+
+func (t *serving) count() int {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.n
+}
+
+// cancel ends the context of the call id. It holds mu, so that the request is not recycled.
+func (t *serving) cancel(id uint32, cause error) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	r := t.findLocked(id)
+	if r != nil {
+		r.cancel(cause)
+	}
+	return r != nil
+}
+
+// cancelAll ends the contexts of all of them.
+func (t *serving) cancelAll(cause error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, r := range t.buckets {
+		for ; r != nil; r = r.next {
+			r.cancel(cause)
+		}
+	}
+}
+
+// serve hands a call or oneway to the handler. It runs on the loop.
+func (c *econn) serve(h wire.Header, m wire.Meta, body, owned []byte, files []*os.File, cost int64) {
+	c.lead.inbound.Store(true)
+	oneway := h.Flags&wire.Oneway != 0
+	if !oneway && !c.admitCall(h.ID, cost) {
+		closeFiles(files)
+		c.pub.group.putBuffer(owned)
+		return
+	}
+	r := &c.loop.req
+	r.conn, r.id, r.oneway, r.onLoop, r.detached = c.pub, h.ID, oneway, true, false
+	r.meta, r.body, r.owned, r.files, r.cost = m, body, owned, files, cost
+	r.deadline = deadlineOf(&m)
+	r.life = nil
+	r.answered.Store(false)
+	c.loop.handling = r
+	if handler := c.set.Handler; handler != nil {
+		handler.Serve(r)
+	} else {
+		c.unhandled(r)
+	}
+	c.loop.handling = nil
+	c.served(r)
+}
+
+// served cleans up when the handler of r has returned.
+func (c *econn) served(r *Request) {
+	r.ended()
+	r.onLoop = false
+	if r.detached {
+		r.owned = nil
+		return
+	}
+	if r.oneway {
+		c.giveBack(r.cost)
+	}
+	if r.life != nil || r.files != nil {
+		r.finish()
+	}
+	if r.owned != nil {
+		c.pub.group.putBuffer(r.owned)
+		r.owned = nil
+	} else if raceEnabled {
+		spoil(r.body)
+	}
+}
+
+// unhandled is what happens without a Handler.
+func (c *econn) unhandled(r *Request) {
+	if r.oneway {
+		c.count.drops.Add(1)
+		return
+	}
+	_ = r.Fail(wire.CodeNoMethod, "nothing is served here")
+}
+
+// admitCall says whether a call may come in. If not, it is answered, or the connection ends.
+func (c *econn) admitCall(id uint32, cost int64) bool {
+	t := &c.serving
+	t.mu.Lock()
+	n, twice := t.n, t.findLocked(id) != nil
+	t.mu.Unlock()
+	switch {
+	case twice:
+		c.violation(&duplicateError{id})
+		return false
+	case c.ending.closing.Load():
+		c.refuse(id, wire.CodeDraining, "")
+	case n >= c.set.Limits.MaxCalls:
+		e := LimitError{What: "unanswered calls", Value: int64(n) + 1, Limit: int64(n)}
+		c.refuse(id, wire.CodeOverloaded, e.Error())
+	default:
+		return true
+	}
+	c.giveBack(cost)
+	return false
+}
+
+// refuse answers a call that is not served. It runs on the loop.
+func (c *econn) refuse(id uint32, code wire.Code, text string) {
+	m := wire.Meta{Code: code}
+	h := wire.Header{Flags: wire.FlagsError, ID: id, Length: uint32(m.Size() + len(text))}
+	c.out.put(c.pub.group, &c.out.urgent, h, &m, stringBytes(text), nil)
+	c.dirty = true
+}
+
+// cancelled handles a cancel frame. A call that it does not find has been answered.
+func (c *econn) cancelled(id uint32) {
+	if !c.abandon(id) {
+		c.serving.cancel(id, context.Canceled)
+	}
+}
+
+// giveBack returns credit for n bytes that this side is done with; it travels in lots.
+func (c *econn) giveBack(n int64) {
+	if c.side.owed.Add(n) < c.set.Limits.MaxCallBytes/4 {
+		return
+	}
+	n = c.side.owed.Swap(0)
+	if n == 0 {
+		return
+	}
+	c.side.granted.Add(n)
+	c.out.putControl(c.pub.group, wire.KindCredit, 0, uint64(n))
+	if c.loop.here() {
+		c.dirtyNow()
+	} else if !c.flush(flushBudget) {
+		c.armWrite()
+	}
+}
+
+// reply answers r, once.
+func (c *econn) reply(r *Request, f replyFrame) error {
+	if r.oneway {
+		return ErrReplied
+	}
+	n := f.size()
+	if limit := c.peerMaxBody(); uint64(n) > uint64(limit) {
+		return &LimitError{What: "body bytes", Value: int64(n), Limit: int64(limit)}
+	}
+	if !r.answered.CompareAndSwap(false, true) {
+		return ErrReplied
+	}
+	if c.dead() {
+		c.over(r)
+		return c.err()
+	}
+	m := f.meta()
+	onLoop := r.onLoop
+	if n <= copyMax {
+		h := wire.Header{Flags: f.flags(), ID: r.id, Length: uint32(m.Size() + n)}
+		c.traceOut(h, n)
+		c.out.put(c.pub.group, &c.out.urgent, h, &m, f.body, f.gather)
+	} else {
+		c.replyLong(r, &m, &f, n)
+	}
+	c.over(r)
+	if onLoop {
+		c.dirty = true
+	} else if !c.flush(flushBudget) {
+		c.armWrite()
+	}
+	c.checkOutbox()
+	return nil
+}
+
+// replyLong queues a body that is written from where it lies. One that lies in the request's own
+// buffer is handed over with it; of another one the rest that the socket does not take at once is
+// copied.
+func (c *econn) replyLong(r *Request, m *wire.Meta, f *replyFrame, n int) {
+	g := c.pub.group
+	p := g.parcel()
+	p.flags, p.id, p.split, p.left = f.flags(), r.id, true, n
+	p.meta = m.AppendTo(p.meta[:0])
+	p.pieces = f.gather
+	if len(f.gather) == 0 {
+		p.one[0] = f.body
+		p.pieces = p.one[:]
+	}
+	c.traceOut(wire.Header{Flags: p.flags, ID: p.id, Length: uint32(n)}, n)
+	if len(f.gather) == 0 && within(f.body, r.owned) {
+		p.owned, r.owned, r.body = r.owned, nil, nil
+		p.state.Store(parcelDisowned)
+		c.out.putParcel(g, &c.out.urgent, p)
+		return
+	}
+	c.out.putParcel(g, &c.out.urgent, p)
+	if !c.flush(flushBudget + n) {
+		c.armWrite()
+	}
+	c.lend(p)
+}
+
+// over ends a request of the peer: its credit goes back, its context ends. Called once for each.
+func (c *econn) over(r *Request) {
+	if !r.onLoop && !r.oneway {
+		c.serving.remove(r)
+	}
+	c.giveBack(r.cost)
+	if !r.onLoop {
+		r.finish()
+		c.checkQuiet()
+	}
+}
+
+// detach makes a request that outlives its handler.
+func (c *econn) detach(r *Request, pooled bool) *Request {
+	fromLoop := r.onLoop
+	d := r.clone(pooled)
+	if r.oneway {
+		if !pooled {
+			c.giveBack(d.cost)
+		}
+		return d
+	}
+	c.serving.replace(r, d, !fromLoop)
+	if c.dead() {
+		d.cancel(c.err())
+	}
+	return d
+}
+
+func (c *econn) drop() { c.count.drops.Add(1) }

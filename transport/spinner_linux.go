@@ -1,0 +1,141 @@
+//go:build linux && !portable
+
+package transport
+
+import (
+	"runtime"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// The rules of busy-polling.
+const (
+	pollsPerYield = 20                     // empty polls between two yields of the processor
+	goschedAfter  = 20 * time.Microsecond  // a turn of polling ends in runtime.Gosched after this
+	goschedYields = 16                     // or after so many yields
+	slowYield     = 50 * time.Microsecond  // a yield that took longer shows that others want to run
+	firstPause    = 10 * time.Millisecond  // no spinning for so long after a slow yield,
+	maxPause      = time.Second            // doubled with every further one up to this
+	epollEvery    = 4                      // hot turns between two looks at epoll
+	forgiveAfter  = 100 * time.Millisecond // without a slow yield, and the pause is short again
+)
+
+// spinner decides, for one waiter at a time (a loop, or the leader of a connection), whether to poll
+// again or to block. It spins only while the recent waits were shorter than its budget, gives the
+// processor away in between, and keeps off for a while when somebody else turns out to want it.
+type spinner struct {
+	budget int64 // ns; 0: never; immutable
+
+	until    int64 // end of this spin; 0: none under way
+	polls    int   // since the last yield
+	yields   int   // since the last Gosched
+	turnAt   int64 // of the last Gosched
+	asked    int   // hot turns since epoll was asked
+	hopeless bool  // the last wait was longer than the budget
+	offUntil int64 // no spinning before
+	pause    int64 // of the last slow yield
+
+	hits, misses, yielded atomic.Uint64
+}
+
+func (s *spinner) init(budget time.Duration) {
+	if runtime.GOMAXPROCS(0) > 1 {
+		s.budget = int64(budget)
+	}
+}
+
+// active says that something happened: the next wait may spin its whole budget.
+func (s *spinner) active() {
+	if s.until != 0 {
+		s.hits.Add(1)
+	}
+	s.until = 0
+}
+
+// hit is active, for polls that are counted.
+func (s *spinner) hit() { s.active() }
+
+// again says whether to poll once more. It yields now and then.
+func (s *spinner) again() bool {
+	if s.budget == 0 || s.hopeless {
+		return false
+	}
+	if s.until == 0 {
+		return s.begin(nanotime())
+	}
+	s.polls++
+	if s.polls < pollsPerYield {
+		return true
+	}
+	s.polls = 0
+	return s.yield()
+}
+
+// begin starts to spin, unless a slow yield forbids it.
+func (s *spinner) begin(now int64) bool {
+	if now < s.offUntil {
+		return false
+	}
+	s.until = now + s.budget
+	s.turnAt = now
+	s.polls, s.yields = 0, 0
+	return true
+}
+
+// yield gives the processor to others, then judges whether spinning still pays.
+func (s *spinner) yield() bool {
+	before := nanotime()
+	if before >= s.until {
+		s.until = 0
+		s.hopeless = true
+		s.misses.Add(1)
+		return false
+	}
+	s.yields++
+	s.yielded.Add(1)
+	if s.yields >= goschedYields || before-s.turnAt >= int64(goschedAfter) {
+		runtime.Gosched()
+		s.yields = 0
+		s.turnAt = nanotime()
+		before = s.turnAt
+	}
+	schedYield()
+	if after := nanotime(); after-before > int64(slowYield) {
+		s.tooSlow(after)
+		return false
+	}
+	return true
+}
+
+// tooSlow stays off the processor for a while.
+func (s *spinner) tooSlow(now int64) {
+	if s.pause == 0 || now-s.offUntil > int64(forgiveAfter)+s.pause {
+		s.pause = int64(firstPause)
+	} else {
+		s.pause = min(2*s.pause, int64(maxPause))
+	}
+	s.offUntil = now + s.pause
+	s.until = 0
+	s.misses.Add(1)
+}
+
+// slept tells how a wait that blocked went: one shorter than the budget makes spinning worth while
+// again.
+func (s *spinner) slept(began int64, woken bool) {
+	s.until = 0
+	s.hopeless = !woken || nanotime()-began > s.budget
+}
+
+// askEpoll says, in a hot turn, whether it is time to look at the other connections.
+func (s *spinner) askEpoll() bool {
+	s.asked++
+	if s.asked < epollEvery {
+		return false
+	}
+	s.asked = 0
+	return true
+}
+
+func schedYield() { unix.RawSyscall(unix.SYS_SCHED_YIELD, 0, 0, 0) }
