@@ -1,0 +1,191 @@
+package bench
+
+import (
+	"bufio"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"runtime"
+	"runtime/debug"
+	"runtime/pprof"
+	"time"
+)
+
+// A run starts its own binary again, for servers and for hogs, with a job in the environment. A
+// child reads requests from its standard input, one word a line, and answers each with one line
+// of JSON. It ends with its input, so it does not outlive the run, however that ends.
+//
+//	parent                         child
+//	starts it          ------->
+//	                   <-------    {}            it listens
+//	rest               ------->
+//	                   <-------    {}            it has collected its garbage
+//	begin              ------->
+//	                   <-------    {}
+//	end                ------->
+//	                   <-------    {"from":{"mallocs":...},"to":{...}}
+//	closes the pipe    ------->    exits
+const childEnv = "PITHOS_BENCH_CHILD"
+
+// job is what a child is for.
+type job struct {
+	Row     string `json:"row,omitempty"` // serve this row
+	Setup   Setup  `json:"setup"`
+	Collect bool   `json:"collect,omitempty"` // force garbage collections
+	Profile string `json:"profile,omitempty"` // write a CPU profile of the measurement here
+	Hog     bool   `json:"hog,omitempty"`     // use up a processor instead
+	CPU     int    `json:"cpu,omitempty"`     // this one
+}
+
+// The requests.
+const (
+	askRest  = "rest"
+	askBegin = "begin"
+	askEnd   = "end"
+)
+
+// Child does the work of a child process of a run, and reports whether this process is one. A
+// program that calls Run calls Child first in main, and exits if it reports true.
+func Child() (child bool, err error) {
+	text, child := os.LookupEnv(childEnv)
+	if !child {
+		return false, nil
+	}
+	var j job
+	if err = json.Unmarshal([]byte(text), &j); err != nil {
+		return true, fmt.Errorf("bench: %s: %w", childEnv, err)
+	}
+	if j.Hog {
+		return true, beHog(j, os.Stdin, os.Stdout)
+	}
+	return true, beServer(j, os.Stdin, os.Stdout)
+}
+
+// beServer serves a row until the input ends.
+func beServer(j job, in io.Reader, out io.Writer) error {
+	rows, err := pick(Rows(), []string{j.Row}, func(r Row) string { return r.Name })
+	if err != nil {
+		return err
+	}
+	server, err := rows[0].Serve(j.Setup)
+	if err != nil {
+		return err
+	}
+	defer server.Close()
+	if j.Collect {
+		defer collect()()
+	}
+	if err = say(out, nothing); err != nil {
+		return err
+	}
+	return obey(j, in, out)
+}
+
+// nothing is the answer to what needs none. Saying it allocates nothing, so that it does not count.
+const nothing = "{}\n"
+
+func say(out io.Writer, text string) error {
+	_, err := io.WriteString(out, text)
+	return err
+}
+
+// obey answers requests until the input ends.
+func obey(j job, in io.Reader, out io.Writer) error {
+	var p period
+	profile := profiler{path: j.Profile}
+	lines := bufio.NewScanner(in)
+	for lines.Scan() {
+		var err error
+		switch string(lines.Bytes()) {
+		case askRest:
+			debug.FreeOSMemory()
+			err = say(out, nothing)
+		case askBegin:
+			if err = profile.start(); err == nil {
+				p.From = usageBefore()
+				err = say(out, nothing)
+			}
+		case askEnd:
+			p.To = usageAfter()
+			if err = profile.stop(); err == nil {
+				err = json.NewEncoder(out).Encode(p)
+			}
+		default:
+			err = fmt.Errorf("bench: unknown request %q", lines.Text())
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return lines.Err()
+}
+
+// beHog uses up a processor until the input ends.
+func beHog(j job, in io.Reader, out io.Writer) error {
+	runtime.GOMAXPROCS(2) // one to spin, one to notice the end
+	go func() {
+		runtime.LockOSThread()
+		pin(j.CPU)
+		for x := uint64(1); x != 0; {
+			x = x*6364136223846793005 + 1442695040888963407 | 1
+		}
+	}()
+	if err := say(out, nothing); err != nil {
+		return err
+	}
+	_, err := io.Copy(io.Discard, in)
+	return err
+}
+
+// collectEvery is the time between two forced collections.
+const collectEvery = 5 * time.Millisecond
+
+// collect forces collections until the function it returns is called.
+func collect() (stop func()) {
+	quit, done := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(done)
+		tick := time.NewTicker(collectEvery)
+		defer tick.Stop()
+		for {
+			select {
+			case <-tick.C:
+				runtime.GC()
+			case <-quit:
+				return
+			}
+		}
+	}()
+	return func() {
+		close(quit)
+		<-done
+	}
+}
+
+// profiler writes a CPU profile to a file, if it has a path.
+type profiler struct {
+	path string
+	file *os.File
+}
+
+func (p *profiler) start() error {
+	if p.path == "" {
+		return nil
+	}
+	file, err := os.Create(p.path)
+	if err != nil {
+		return fmt.Errorf("bench: %w", err)
+	}
+	p.file = file
+	return pprof.StartCPUProfile(file)
+}
+
+func (p *profiler) stop() error {
+	if p.file == nil {
+		return nil
+	}
+	pprof.StopCPUProfile()
+	defer func() { p.file = nil }()
+	return p.file.Close()
+}

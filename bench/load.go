@@ -1,0 +1,171 @@
+package bench
+
+import (
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// load keeps a number of calls under way on each of some connections, until halt.
+type load struct {
+	stop    atomic.Bool
+	record  atomic.Bool // time the calls that begin now
+	wait    sync.WaitGroup
+	workers []*worker
+
+	mu  sync.Mutex
+	err error // guarded by mu; the first
+}
+
+// worker is one call under way after another: a goroutine that blocks, or a chain of callbacks.
+type worker struct {
+	load *load
+	conn Conn
+	body []byte
+	buf  []byte
+	seed uint64     // of the call under way
+	hist *histogram // nil: not timed
+
+	_     [64]byte // calls is written here and read elsewhere
+	calls atomic.Uint64
+	_     [56]byte
+}
+
+// errStuck reports a row whose calls did not end.
+var errStuck = errors.New("bench: calls under way did not end")
+
+const haltTimeout = 20 * time.Second
+
+// newLoad starts the calls of s on conns. With the mode Callbacks they are Pipeliners.
+func newLoad(s Scenario, conns []Conn) *load {
+	l := &load{}
+	for c, conn := range conns {
+		for i := range s.calls {
+			w := &worker{load: l, conn: conn, seed: uint64(c<<20 + i)}
+			w.body, w.buf = make([]byte, s.body), make([]byte, s.body)
+			if s.latency {
+				w.hist = new(histogram)
+			}
+			l.workers = append(l.workers, w)
+		}
+	}
+	for _, w := range l.workers {
+		if s.Modes&Callbacks == 0 {
+			l.wait.Go(w.run)
+			continue
+		}
+		l.wait.Add(1)
+		w.chain(w.conn.(Pipeliner))
+	}
+	return l
+}
+
+// run makes blocking calls.
+func (w *worker) run() {
+	base := time.Now()
+	for !w.load.stop.Load() {
+		timed := w.hist != nil && w.load.record.Load()
+		var begin time.Duration
+		if timed {
+			begin = time.Since(base)
+		}
+		w.seed++
+		fill(w.body, w.seed)
+		reply, err := w.conn.Call(w.body, w.buf)
+		if err == nil {
+			err = check(reply, len(w.body), w.seed)
+		}
+		if err != nil {
+			w.load.fail(err)
+			return
+		}
+		if timed {
+			w.hist.add(time.Since(base) - begin)
+		}
+		w.calls.Add(1)
+	}
+}
+
+// chain makes a call whose callback makes the next.
+func (w *worker) chain(conn Pipeliner) {
+	var done func(reply []byte, err error)
+	next := func() {
+		w.seed++
+		fill(w.body, w.seed)
+		if err := conn.Go(w.body, w.buf, done); err != nil {
+			w.load.fail(err)
+			w.load.wait.Done()
+		}
+	}
+	done = func(reply []byte, err error) {
+		if err == nil {
+			err = check(reply, len(w.body), w.seed)
+		}
+		if err != nil {
+			w.load.fail(err)
+		}
+		if err != nil || w.load.stop.Load() {
+			w.load.wait.Done()
+			return
+		}
+		w.calls.Add(1)
+		next()
+	}
+	next()
+}
+
+func (l *load) fail(err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.err == nil {
+		l.err = err
+	}
+	l.stop.Store(true)
+}
+
+// failed returns the first error so far.
+func (l *load) failed() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.err
+}
+
+// calls returns how many calls have ended.
+func (l *load) calls() uint64 {
+	var n uint64
+	for _, w := range l.workers {
+		n += w.calls.Load()
+	}
+	return n
+}
+
+// halt lets the calls under way end, and returns the first error.
+func (l *load) halt() error {
+	l.stop.Store(true)
+	done := make(chan struct{})
+	go func() {
+		l.wait.Wait()
+		close(done)
+	}()
+	limit := time.NewTimer(haltTimeout)
+	defer limit.Stop()
+	select {
+	case <-done:
+		return l.failed()
+	case <-limit.C:
+		return fmt.Errorf("%w within %v", errStuck, haltTimeout)
+	}
+}
+
+// histogram returns the timed calls of every worker. The load has halted.
+func (l *load) histogram() *histogram {
+	sum := new(histogram)
+	for _, w := range l.workers {
+		if w.hist != nil {
+			sum.merge(w.hist)
+		}
+	}
+	return sum
+}

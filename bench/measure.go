@@ -1,0 +1,250 @@
+package bench
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"runtime"
+	"runtime/debug"
+	"time"
+)
+
+const (
+	mega        = 1e6
+	shortWarmUp = 20 * time.Millisecond
+	settleTime  = 500 * time.Millisecond // after which an idle connection must be at rest
+)
+
+// measurement is one row in one scenario in one round: a server process of its own, and the
+// connections of this one.
+type measurement struct {
+	row      Row
+	scenario Scenario
+	setup    Setup
+	duration time.Duration
+	profile  string // a path that a CPU profile's name begins with, or empty
+
+	server *process
+	conns  []Conn
+	hist   *histogram // of the calls of a latency scenario
+}
+
+// window is what happened between two moments of a measurement.
+type window struct {
+	elapsed time.Duration
+	calls   uint64
+	client  period
+	server  period
+}
+
+// run measures, and leaves nothing behind.
+func (m *measurement) run(ctx context.Context) (v values, err error) {
+	name := ""
+	if m.profile != "" {
+		name = m.profile + ".server.pprof"
+	}
+	j := job{Row: m.row.Name, Setup: m.setup, Collect: m.scenario.collect, Profile: name}
+	if m.server, err = start(ctx, j); err != nil {
+		return nil, err
+	}
+	defer func() {
+		err = errors.Join(err, closeAll(m.conns), m.server.stop())
+	}()
+	if m.conns, err = m.row.Dial(m.setup, m.scenario.conns); err != nil {
+		return nil, err
+	}
+	if err = m.greet(ctx); err != nil {
+		return nil, err
+	}
+	runtime.GC() // of what the measurement before left
+	if m.scenario.collect {
+		defer collect()()
+	}
+	if m.scenario.calls == 0 {
+		return m.idle(ctx)
+	}
+	return m.busy(ctx)
+}
+
+// greet makes one call on each connection, so that it is open at both ends.
+func (m *measurement) greet(ctx context.Context) error {
+	body, buf := make([]byte, m.scenario.body), make([]byte, m.scenario.body)
+	for i, conn := range m.conns {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		fill(body, uint64(i))
+		reply, err := conn.Call(body, buf)
+		if err == nil {
+			err = check(reply, len(body), uint64(i))
+		}
+		if err != nil {
+			return fmt.Errorf("bench: connection %d: %w", i, err)
+		}
+	}
+	return nil
+}
+
+// busy measures while calls are under way.
+func (m *measurement) busy(ctx context.Context) (values, error) {
+	if m.scenario.Modes&Callbacks != 0 {
+		for _, c := range m.conns {
+			if _, ok := c.(Pipeliner); !ok {
+				return nil, fmt.Errorf("bench: row %s: %T is no Pipeliner", m.row.Name, c)
+			}
+		}
+	}
+	l := newLoad(m.scenario, m.conns)
+	w, err := m.watch(ctx, l)
+	if haltErr := l.halt(); haltErr != nil {
+		err = errors.Join(haltErr, err)
+	}
+	if err != nil {
+		return nil, err
+	}
+	v := values{}
+	if w.calls == 0 {
+		return nil, fmt.Errorf("bench: no call ended in %v", w.elapsed)
+	}
+	w.rates(v, m.scenario.body)
+	if m.scenario.latency {
+		m.hist = l.histogram()
+		latencies(v, m.hist)
+	}
+	if m.scenario.collect {
+		w.pauses(v)
+	}
+	return v, nil
+}
+
+// watch lets the load warm up, and then takes the window.
+func (m *measurement) watch(ctx context.Context, l *load) (window, error) {
+	if err := sleep(ctx, max(m.duration/10, shortWarmUp)); err != nil {
+		return window{}, err
+	}
+	w, err := m.window(ctx, m.duration, func(on bool) uint64 {
+		l.record.Store(on)
+		return l.calls()
+	})
+	return w, errors.Join(l.failed(), err)
+}
+
+// window measures for a time. mark is called at its begin and its end and returns the calls so far.
+func (m *measurement) window(
+	ctx context.Context, d time.Duration, mark func(on bool) uint64,
+) (w window, err error) {
+	var profile profiler
+	if m.profile != "" {
+		profile.path = m.profile + ".client.pprof"
+	}
+	if err = profile.start(); err != nil {
+		return w, err
+	}
+	timer := time.NewTimer(d) // here, since what is allocated later counts
+	defer timer.Stop()
+	if err = m.server.ask(askBegin, new(struct{})); err != nil {
+		return w, err
+	}
+	w.client.From = usageBefore()
+	begin := time.Now()
+	from := mark(true)
+	timer.Reset(d)
+	err = wait(ctx, timer)
+	w.calls = mark(false) - from
+	w.elapsed = time.Since(begin)
+	w.client.To = usageAfter()
+	if err == nil {
+		err = m.server.ask(askEnd, &w.server)
+	}
+	return w, errors.Join(err, profile.stop())
+}
+
+// idle measures while nobody calls.
+func (m *measurement) idle(ctx context.Context) (values, error) {
+	debug.FreeOSMemory()
+	if err := m.server.ask(askRest, new(struct{})); err != nil {
+		return nil, err
+	}
+	if err := sleep(ctx, min(settleTime, 5*m.duration)); err != nil {
+		return nil, err
+	}
+	w, err := m.window(ctx, idleFactor*m.duration, func(bool) uint64 { return 0 })
+	if err != nil {
+		return nil, err
+	}
+	share := func(p period) float64 {
+		return 100 * p.cpu() / w.elapsed.Seconds()
+	}
+	perConn := func(u usage) float64 {
+		return float64(u.Memory) / 1024 / float64(m.scenario.conns)
+	}
+	return values{
+		clientIdle:      share(w.client),
+		serverIdle:      share(w.server),
+		clientIdleBytes: perConn(w.client.To),
+		serverIdleBytes: perConn(w.server.To),
+	}, nil
+}
+
+// rates adds the figures that every busy scenario has.
+func (w window) rates(v values, body int) {
+	calls := float64(w.calls)
+	client := w.client.cpu() / calls * mega
+	server := w.server.cpu() / calls * mega
+	v[metricRate] = calls / w.elapsed.Seconds()
+	v[metricBytes] = v[metricRate] * 2 * float64(body) / mega
+	v[clientAllocs] = float64(w.client.To.Mallocs-w.client.From.Mallocs) / calls
+	v[serverAllocs] = float64(w.server.To.Mallocs-w.server.From.Mallocs) / calls
+	v[clientCPU] = client
+	v[serverCPU] = server
+	v[metricCPU] = client + server
+}
+
+func latencies(v values, h *histogram) {
+	us := func(d time.Duration) float64 { return float64(d) / float64(time.Microsecond) }
+	v[metricP50] = us(h.quantile(0.50))
+	v[metricP99] = us(h.quantile(0.99))
+	v[metricP999] = us(h.quantile(0.999))
+	v[metricMean] = us(h.mean())
+	v[metricMax] = us(h.most)
+}
+
+// pauses adds the stop-the-world pauses of both processes.
+func (w window) pauses(v values) {
+	limits := pauseLimits()
+	client := w.client.pauses()
+	v[clientPauses] = float64(client.count())
+	v[clientPauseP50] = client.quantile(limits, 0.50)
+	v[clientPauseP99] = client.quantile(limits, 0.99)
+	v[clientPauseMax] = client.quantile(limits, 1)
+	server := w.server.pauses()
+	v[serverPauses] = float64(server.count())
+	v[serverPauseP50] = server.quantile(limits, 0.50)
+	v[serverPauseP99] = server.quantile(limits, 0.99)
+	v[serverPauseMax] = server.quantile(limits, 1)
+}
+
+// sleep waits for d or for the end of ctx, whose error it returns.
+func sleep(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	return wait(ctx, t)
+}
+
+func wait(ctx context.Context, t *time.Timer) error {
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// profileName is the path that the profiles of a measurement begin with, or empty without a folder.
+func profileName(folder, scenario, row string, round int) string {
+	if folder == "" {
+		return ""
+	}
+	return filepath.Join(folder, fmt.Sprintf("%s.%s.%d", scenario, row, round+1))
+}

@@ -1,0 +1,131 @@
+package bench
+
+import "fmt"
+
+// values are the figures of one measurement, by metric.
+type values map[string]float64
+
+// The metrics. Their names end in their unit; allocs and cpu are per call and per million calls.
+const (
+	metricP50       = "p50_us"
+	metricP99       = "p99_us"
+	metricP999      = "p999_us"
+	metricMean      = "mean_us"
+	metricMax       = "max_us"
+	metricRate      = "calls_per_s"
+	metricBytes     = "mb_per_s" // bodies and replies, 1e6 bytes
+	clientAllocs    = "client_allocs_per_call"
+	serverAllocs    = "server_allocs_per_call"
+	clientCPU       = "client_cpu_s_per_million"
+	serverCPU       = "server_cpu_s_per_million"
+	metricCPU       = "cpu_s_per_million"
+	clientPauses    = "client_pauses"
+	clientPauseP50  = "client_pause_p50_us"
+	clientPauseP99  = "client_pause_p99_us"
+	clientPauseMax  = "client_pause_max_us"
+	serverPauses    = "server_pauses"
+	serverPauseP50  = "server_pause_p50_us"
+	serverPauseP99  = "server_pause_p99_us"
+	serverPauseMax  = "server_pause_max_us"
+	clientIdle      = "client_idle_percent" // of one core
+	serverIdle      = "server_idle_percent"
+	clientIdleBytes = "client_kib_per_conn" // heap and stacks
+	serverIdleBytes = "server_kib_per_conn"
+)
+
+// column is a column of a scenario's table: a metric, or its ratio to a base row's.
+type column struct {
+	title  string // empty: the text belongs to the column before
+	metric string
+	format string
+	scale  float64
+	spread bool   // show the least and the greatest round too
+	base   string // a row: show the ratio to it
+}
+
+var latencyColumns = []column{
+	{title: "p50 us", metric: metricP50, format: "%.2f", spread: true},
+	{title: "/plain", metric: metricP50, format: "%.2f", spread: true, base: rowPlain},
+	{title: "/raw-spin", metric: metricP50, format: "%.2f", spread: true, base: rowRawSpin},
+	{title: "p99 us", metric: metricP99, format: "%.1f", spread: true},
+	{title: "p99.9 us", metric: metricP999, format: "%.1f", spread: true},
+	{title: "/plain", metric: metricP999, format: "%.2f", spread: true, base: rowPlain},
+	{title: "mean us", metric: metricMean, format: "%.2f"},
+	{title: "allocs c+s", metric: clientAllocs, format: "%.3f"},
+	{metric: serverAllocs, format: "+%.3f"},
+	{title: "CPU s/M c+s", metric: clientCPU, format: "%.1f"},
+	{metric: serverCPU, format: "+%.1f"},
+}
+
+var rateColumns = []column{
+	{title: "k calls/s", metric: metricRate, format: "%.0f", scale: 1e-3, spread: true},
+	{title: "/plain", metric: metricRate, format: "%.2f", spread: true, base: rowPlain},
+	{title: "CPU s/M", metric: metricCPU, format: "%.2f", spread: true},
+	{title: "/plain", metric: metricCPU, format: "%.2f", spread: true, base: rowPlain},
+	{title: "c+s", metric: clientCPU, format: "%.2f"},
+	{metric: serverCPU, format: "+%.2f"},
+	{title: "allocs c+s", metric: clientAllocs, format: "%.3f"},
+	{metric: serverAllocs, format: "+%.3f"},
+}
+
+var bodyColumns = []column{
+	{title: "MB/s", metric: metricBytes, format: "%.0f", spread: true},
+	{title: "/raw-spin", metric: metricBytes, format: "%.2f", spread: true, base: rowRawSpin},
+	{title: "/raw-block", metric: metricBytes, format: "%.2f", spread: true, base: rowRawBlock},
+	{title: "/plain", metric: metricBytes, format: "%.2f", spread: true, base: rowPlain},
+	{title: "p50 us", metric: metricP50, format: "%.1f", spread: true},
+	{title: "p99 us", metric: metricP99, format: "%.1f"},
+	{title: "allocs c+s", metric: clientAllocs, format: "%.3f"},
+	{metric: serverAllocs, format: "+%.3f"},
+	{title: "CPU s/M", metric: metricCPU, format: "%.0f"},
+}
+
+var pauseColumns = []column{
+	{title: "client p50 us", metric: clientPauseP50, format: "%.0f"},
+	{title: "p99 us", metric: clientPauseP99, format: "%.0f", spread: true},
+	{title: "max us", metric: clientPauseMax, format: "%.0f", spread: true},
+	{title: "of", metric: clientPauses, format: "%.0f"},
+	{title: "server p50 us", metric: serverPauseP50, format: "%.0f"},
+	{title: "p99 us", metric: serverPauseP99, format: "%.0f", spread: true},
+	{title: "max us", metric: serverPauseMax, format: "%.0f", spread: true},
+	{title: "of", metric: serverPauses, format: "%.0f"},
+	{title: "call p50 us", metric: metricP50, format: "%.2f"},
+}
+
+var idleColumns = []column{
+	{title: "client % of a core", metric: clientIdle, format: "%.3f", spread: true},
+	{title: "server %", metric: serverIdle, format: "%.3f", spread: true},
+	{title: "client KiB/conn", metric: clientIdleBytes, format: "%.1f"},
+	{title: "server KiB/conn", metric: serverIdleBytes, format: "%.1f"},
+}
+
+// factor is what a figure is multiplied with to be shown.
+func (c column) factor() float64 {
+	if c.scale == 0 {
+		return 1
+	}
+	return c.scale
+}
+
+// cell formats the figure of a column, or "-" if the row or its base has none.
+func (c column) cell(r *Report, scenario, row string) string {
+	s, ok := r.spread(scenario, row, c.metric)
+	if ok && c.base != "" {
+		var base Spread
+		if base, ok = r.spread(scenario, c.base, c.metric); ok {
+			s = s.over(base)
+		}
+	}
+	if !ok {
+		return "-"
+	}
+	scale := 1.0
+	if c.base == "" {
+		scale = c.factor()
+	}
+	text := fmt.Sprintf(c.format, s.Median*scale)
+	if c.spread && len(s.Rounds) > 1 {
+		text += fmt.Sprintf(" ("+c.format+"-"+c.format+")", s.Min*scale, s.Max*scale)
+	}
+	return text
+}

@@ -1,0 +1,96 @@
+package bench
+
+import (
+	"errors"
+	"fmt"
+	"time"
+)
+
+// Report is the outcome of a run.
+type Report struct {
+	Machine  Machine       `json:"machine"`
+	Rounds   int           `json:"rounds"`
+	Duration time.Duration `json:"duration_ns"`  // of one measurement
+	BusyPoll time.Duration `json:"busy_poll_ns"` // 0: the product's default
+	Results  []*Result     `json:"results"`
+	Claims   []Verdict     `json:"claims"`
+
+	rows      []Row
+	scenarios []Scenario
+}
+
+// Result is one row in one scenario.
+type Result struct {
+	Scenario  string            `json:"scenario"`
+	Row       string            `json:"row"`
+	Metrics   map[string]Spread `json:"metrics"`
+	Histogram []Bucket          `json:"histogram,omitempty"` // of all rounds
+	Errors    []string          `json:"errors,omitempty"`
+
+	hist *histogram
+}
+
+func newReport(o Options, rows []Row, scenarios []Scenario) *Report {
+	return &Report{
+		Machine:   readMachine(),
+		Rounds:    o.Rounds,
+		Duration:  o.Duration,
+		BusyPoll:  o.BusyPoll,
+		rows:      rows,
+		scenarios: scenarios,
+	}
+}
+
+// add adds one measurement: its figures or its error.
+func (r *Report) add(scenario, row string, v values, h *histogram, err error) {
+	s := r.find(scenario, row)
+	if s == nil {
+		s = &Result{Scenario: scenario, Row: row, Metrics: make(map[string]Spread)}
+		r.Results = append(r.Results, s)
+	}
+	if err != nil {
+		s.Errors = append(s.Errors, err.Error())
+		return
+	}
+	for name, value := range v {
+		s.Metrics[name] = newSpread(append(s.Metrics[name].Rounds, value))
+	}
+	if h != nil {
+		if s.hist == nil {
+			s.hist = new(histogram)
+		}
+		s.hist.merge(h)
+		s.Histogram = s.hist.buckets()
+	}
+	r.Claims = r.judge()
+}
+
+func (r *Report) find(scenario, row string) *Result {
+	for _, s := range r.Results {
+		if s.Scenario == scenario && s.Row == row {
+			return s
+		}
+	}
+	return nil
+}
+
+// spread returns a figure, and false if it was not measured.
+func (r *Report) spread(scenario, row, metric string) (Spread, bool) {
+	s := r.find(scenario, row)
+	if s == nil {
+		return Spread{}, false
+	}
+	v, ok := s.Metrics[metric]
+	return v, ok
+}
+
+// Err returns the errors of the measurements that failed.
+func (r *Report) Err() error {
+	var err error
+	for _, s := range r.Results {
+		for _, text := range s.Errors {
+			err = errors.Join(err, fmt.Errorf("%s %s: %s", s.Scenario, s.Row, text))
+		}
+	}
+	return err
+}

@@ -1,0 +1,113 @@
+package bench
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"time"
+)
+
+// Conn is one client connection of a row. Its methods carry a body to the server, where the
+// connection's handler is answer, and bring the reply back.
+type Conn interface {
+	// Call sends body and waits for the reply, which it puts into buf; buf is long enough. A row
+	// with the mode Callers takes it from any number of goroutines, any other row from one.
+	Call(body, buf []byte) (reply []byte, err error)
+
+	// Close ends the connection, fails what is pending and waits for its goroutines.
+	Close() error
+}
+
+// Pipeliner is a Conn of a row with the mode Callbacks.
+type Pipeliner interface {
+	Conn
+
+	// Go sends body and returns. It never waits for the peer, so a callback may call it. Later
+	// done is called once, with a reply that is borrowed until done returns; buf, lent until
+	// then, is for rows that need a place for it. The bytes of body are the caller's again when
+	// Go has returned.
+	Go(body, buf []byte, done func(reply []byte, err error)) error
+}
+
+// Setup is what both ends of a row are told.
+type Setup struct {
+	Path     string        `json:"path"`      // of the socket; the server makes it
+	MaxBody  int           `json:"max_body"`  // bytes; no body or reply is longer
+	MaxCalls int           `json:"max_calls"` // most calls under way at once on one connection
+	BusyPoll time.Duration `json:"busy_poll"` // of rows that can be told; 0: their default
+}
+
+// Mode is what the connections of a row can do besides one call after another.
+type Mode uint8
+
+// The modes.
+const (
+	Callers   Mode = 1 << iota // calls from many goroutines at once
+	Callbacks                  // Go: its connections are Pipeliners
+	Idle                       // many connections that cost nothing while nobody calls
+)
+
+// Row is a contender: one way to carry calls between two processes. Serve runs in a process of its
+// own and begins to listen before it returns; Dial runs in the process that measures, and opens a
+// number of connections or none. They are closed in their order.
+type Row struct {
+	Name  string
+	About string
+	Modes Mode
+	Serve func(Setup) (io.Closer, error)
+	Dial  func(s Setup, n int) ([]Conn, error)
+}
+
+// Names of the rows that others are compared with.
+const (
+	rowPlain    = "plain"
+	rowSelf     = "self"
+	rowRawSpin  = "raw-spin"
+	rowRawBlock = "raw-block"
+)
+
+// Rows returns every contender in the order of the report, the product first.
+func Rows() []Row {
+	return append(pithosRows(), baselineRows()...)
+}
+
+func baselineRows() []Row {
+	rows := []Row{{
+		Name:  rowPlain,
+		About: "net.UnixConn multiplexer: bufio, a reader goroutine, a writer that coalesces",
+		Modes: Callers | Callbacks | Idle,
+		Serve: servePlain,
+		Dial:  dialEach(dialPlain),
+	}, {
+		Name:  rowSelf,
+		About: "net.UnixConn, a caller that reads its own answer; no goroutine in the client",
+		Modes: Idle,
+		Serve: serveSelf,
+		Dial:  dialEach(dialSelf),
+	}}
+	return append(rows, rawRows()...)
+}
+
+// dialEach makes a Dial of a function that opens one connection.
+func dialEach(dial func(Setup) (Conn, error)) func(Setup, int) ([]Conn, error) {
+	return func(s Setup, n int) ([]Conn, error) {
+		var conns []Conn
+		for i := range n {
+			c, err := dial(s)
+			if err != nil {
+				err = fmt.Errorf("bench: connection %d: %w", i, err)
+				return nil, errors.Join(err, closeAll(conns))
+			}
+			conns = append(conns, c)
+		}
+		return conns, nil
+	}
+}
+
+func closeAll(conns []Conn) error {
+	var err error
+	for _, c := range conns {
+		err = errors.Join(err, c.Close())
+	}
+	return err
+}

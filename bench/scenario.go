@@ -1,0 +1,90 @@
+package bench
+
+import (
+	"runtime"
+	"time"
+)
+
+// Scenario is one thing that is measured of every row that can do it.
+type Scenario struct {
+	Name  string
+	About string
+	Modes Mode // that a row must have
+
+	body    int  // bytes of a body and of its reply
+	conns   int  // connections
+	calls   int  // calls under way on each; 0: none at all
+	latency bool // time each call
+	hogs    bool // beside a CPU-bound process on each core
+	collect bool // force garbage collections in both processes
+
+	columns []column // of its table
+}
+
+// Names of the scenarios that claims speak of.
+const (
+	latencyScenario      = "latency"
+	hogsScenario         = "latency-hogs"
+	callers64Scenario    = "callers-64"
+	callers1000Scenario  = "callers-1000"
+	callback64Scenario   = "callbacks-64"
+	callback1000Scenario = "callbacks-1000"
+	body1MScenario       = "body-1m"
+	pausesScenario       = "pauses"
+	idleScenario         = "idle"
+)
+
+const (
+	smallBody  = 64
+	idleConns  = 1000
+	idleFactor = 4 // an idle measurement takes so many durations
+)
+
+// Scenarios returns every scenario in the order of the report.
+func Scenarios() []Scenario {
+	callers := func(name, about string, conns, calls int) Scenario {
+		return Scenario{
+			Name: name, About: about + ", blocking callers", Modes: Callers,
+			body: smallBody, conns: conns, calls: calls, columns: rateColumns,
+		}
+	}
+	callbacks := func(name, about string, conns, calls int) Scenario {
+		s := callers(name, about, conns, calls)
+		s.About, s.Modes = about+", callbacks", Callbacks
+		return s
+	}
+	return []Scenario{{
+		Name: latencyScenario, About: "64 bytes, one call under way",
+		body: smallBody, conns: 1, calls: 1, latency: true, columns: latencyColumns,
+	}, {
+		Name: hogsScenario, About: "64 bytes, one call under way, a CPU-bound process on each core",
+		body: smallBody, conns: 1, calls: 1, latency: true, hogs: true, columns: latencyColumns,
+	},
+		callers(callers64Scenario, "64 bytes, 64 under way on one connection", 1, 64),
+		callbacks(callback64Scenario, "64 bytes, 64 under way on one connection", 1, 64),
+		callers(callers1000Scenario, "64 bytes, 1,000 under way on one connection", 1, 1000),
+		callbacks(callback1000Scenario, "64 bytes, 1,000 under way on one connection", 1, 1000),
+		callers("callers-16x16", "64 bytes, 16 connections with 16 under way each", 16, 16),
+		callbacks("callbacks-16x16", "64 bytes, 16 connections with 16 under way each", 16, 16),
+		{
+			Name: "body-64k", About: "64 KiB each way, one call under way",
+			body: 64 << 10, conns: 1, calls: 1, latency: true, columns: bodyColumns,
+		}, {
+			Name: body1MScenario, About: "1 MiB each way, one call under way",
+			body: 1 << 20, conns: 1, calls: 1, latency: true, columns: bodyColumns,
+		}, {
+			Name: pausesScenario,
+			About: "stop-the-world delay, a collection every 5 ms in both processes, " +
+				"as many connections with one call under way as GOMAXPROCS",
+			body: smallBody, conns: runtime.GOMAXPROCS(0), calls: 1, latency: true, collect: true,
+			columns: pauseColumns,
+		}, {
+			Name: idleScenario, About: "1,000 connections on which nobody calls", Modes: Idle,
+			body: smallBody, conns: idleConns, columns: idleColumns,
+		}}
+}
+
+// setup returns what both ends of a row are told for s.
+func (s Scenario) setup(path string, busyPoll time.Duration) Setup {
+	return Setup{Path: path, MaxBody: s.body, MaxCalls: max(s.calls, 1), BusyPoll: busyPoll}
+}

@@ -1,0 +1,23 @@
+//go:build !linux
+
+package bench
+
+import (
+	"runtime"
+	"time"
+)
+
+// cpuTime is not known here: CPU columns show 0.
+func cpuTime() time.Duration { return 0 }
+
+// pin leaves the thread where it is.
+func pin(int) {}
+
+// processors returns as many numbers as there are processors.
+func processors() []int {
+	list := make([]int, runtime.NumCPU())
+	for i := range list {
+		list[i] = i
+	}
+	return list
+}
