@@ -278,6 +278,9 @@ func (c *econn) leadReads(ctx context.Context, s *slot, id uint32, until int64) 
 		if turn > 1 || c.lead.spin.budget > 0 || c.in.r < c.in.w {
 			o = c.read(true)
 		}
+		if o == readSome {
+			c.lead.spin.active()
+		}
 		if s.phase(id) == phaseDone {
 			c.retire()
 			return true
@@ -291,7 +294,6 @@ func (c *econn) leadReads(ctx context.Context, s *slot, id uint32, until int64) 
 			c.handOver()
 			return false
 		case readSome:
-			c.lead.spin.active()
 			if c.lead.woken > 0 {
 				c.lead.woken = 0
 				runtime.Gosched() // those who were completed have something to do

@@ -12,14 +12,15 @@ import (
 
 // The rules of busy-polling.
 const (
-	pollsPerYield = 20                     // empty polls between two yields of the processor
-	goschedAfter  = 20 * time.Microsecond  // a turn of polling ends in runtime.Gosched after this
-	goschedYields = 16                     // or after so many yields
-	slowYield     = 50 * time.Microsecond  // a yield that took longer shows that others want to run
-	firstPause    = 10 * time.Millisecond  // no spinning for so long after a slow yield,
-	maxPause      = time.Second            // doubled with every further one up to this
-	epollEvery    = 4                      // hot turns between two looks at epoll
-	forgiveAfter  = 100 * time.Millisecond // without a slow yield, and the pause is short again
+	pollsPerYield = 20                    // empty polls between two yields of the processor
+	goschedAfter  = 20 * time.Microsecond // a turn of polling ends in runtime.Gosched after this
+	goschedYields = 16                    // or after so many yields
+	slowYield     = 50 * time.Microsecond // a yield that took longer: others want the processor
+	slowWeight    = 8                     // what a slow yield adds to the suspicion; a fast one
+	suspicious    = 16                    // takes one off; from here on there is no spinning
+	firstPause    = 10 * time.Millisecond // for so long,
+	maxPause      = time.Second           // doubled up to this when the first yield after it is slow
+	epollEvery    = 4                     // hot turns between two looks at epoll
 )
 
 // spinner decides, for one waiter at a time (a loop, or the leader of a connection), whether to poll
@@ -34,8 +35,9 @@ type spinner struct {
 	turnAt   int64 // of the last Gosched
 	asked    int   // hot turns since epoll was asked
 	hopeless bool  // the last wait was longer than the budget
+	slow     int   // suspicion that others want the processor
 	offUntil int64 // no spinning before
-	pause    int64 // of the last slow yield
+	pause    int64 // that ended then
 
 	hits, misses, yielded atomic.Uint64
 }
@@ -106,19 +108,26 @@ func (s *spinner) yield() bool {
 		s.tooSlow(after)
 		return false
 	}
+	if s.slow > 0 {
+		s.slow--
+	} else {
+		s.pause = 0
+	}
 	return true
 }
 
-// tooSlow stays off the processor for a while.
+// tooSlow ends this spin after a slow yield. One may be chance (an interrupt, a busy host); when more
+// than one in slowWeight is slow, the processor is wanted, and there is no spinning for a while.
 func (s *spinner) tooSlow(now int64) {
-	if s.pause == 0 || now-s.offUntil > int64(forgiveAfter)+s.pause {
-		s.pause = int64(firstPause)
-	} else {
-		s.pause = min(2*s.pause, int64(maxPause))
-	}
-	s.offUntil = now + s.pause
 	s.until = 0
 	s.misses.Add(1)
+	s.slow += slowWeight
+	if s.slow < suspicious {
+		return
+	}
+	s.slow = suspicious - slowWeight // the next slow one proves it again
+	s.pause = min(max(2*s.pause, int64(firstPause)), int64(maxPause))
+	s.offUntil = now + s.pause
 }
 
 // slept tells how a wait that blocked went: one shorter than the budget makes spinning worth while
