@@ -138,22 +138,29 @@ func beHog(j job, in io.Reader, out io.Writer) error {
 	return err
 }
 
-// collectEvery is the time between two forced collections.
-const collectEvery = 5 * time.Millisecond
+const (
+	stopEvery    = time.Millisecond // the time between two forced stops of the world
+	collectEvery = 20               // stops; after so many comes a collection
+)
 
-// collect forces collections until the function it returns is called.
+// collect stops the world, and forces collections, until the function it returns is called. A
+// collection keeps every processor busy for a while, so its pauses say more about the machine; a
+// stop for nothing but statistics shows how long the world takes to stop.
 func collect() (stop func()) {
 	quit, done := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(done)
-		tick := time.NewTicker(collectEvery)
+		tick := time.NewTicker(stopEvery)
 		defer tick.Stop()
-		for {
+		var m runtime.MemStats
+		for i := 1; ; i++ {
 			select {
 			case <-tick.C:
-				runtime.GC()
 			case <-quit:
 				return
+			}
+			if runtime.ReadMemStats(&m); i%collectEvery == 0 {
+				runtime.GC()
 			}
 		}
 	}()

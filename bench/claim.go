@@ -45,8 +45,10 @@ func claims() []claim {
 		{scenario: body1MScenario, metric: metricBytes, base: rowRawBlock, least: 0.9},
 		{scenario: callers64Scenario, metric: metricCPU, base: rowPlain, most: 0.6},
 		{scenario: callback64Scenario, metric: metricCPU, base: rowPlain, most: 0.6},
-		{scenario: pausesScenario, metric: clientPauseP99, most: 1000},
-		{scenario: pausesScenario, metric: serverPauseP99, most: 1000},
+		{scenario: pausesScenario, metric: clientSide + stopP99, most: 1000},
+		{scenario: pausesScenario, metric: serverSide + stopP99, most: 1000},
+		{scenario: pausesScenario, metric: clientSide + pauseP99, most: 1000},
+		{scenario: pausesScenario, metric: serverSide + pauseP99, most: 1000},
 		{scenario: idleScenario, metric: clientIdle, most: 0.1},
 		{scenario: idleScenario, metric: serverIdle, most: 0.1},
 	}

@@ -24,7 +24,8 @@
 // goroutine, a pending table under a mutex, writes that coalesce, a reader that never waits for
 // its writer. self is a caller that reads its own answer. raw-spin and raw-block are the limit of
 // the socket: descriptors that no scheduler and no poller of Go's stands before. None of them
-// knows deadlines, cancelling, credit or limits of memory, so they are given an advantage.
+// knows deadlines, cancelling, credit or limits of memory, so they are given an advantage. The
+// spinning one keeps to the same rules of politeness as the product.
 //
 // # What it does not do
 //

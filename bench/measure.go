@@ -210,19 +210,20 @@ func latencies(v values, h *histogram) {
 	v[metricMax] = us(h.most)
 }
 
-// pauses adds the stop-the-world pauses of both processes.
+// pauses adds the pauses of the world of both processes.
 func (w window) pauses(v values) {
 	limits := pauseLimits()
-	client := w.client.pauses()
-	v[clientPauses] = float64(client.count())
-	v[clientPauseP50] = client.quantile(limits, 0.50)
-	v[clientPauseP99] = client.quantile(limits, 0.99)
-	v[clientPauseMax] = client.quantile(limits, 1)
-	server := w.server.pauses()
-	v[serverPauses] = float64(server.count())
-	v[serverPauseP50] = server.quantile(limits, 0.50)
-	v[serverPauseP99] = server.quantile(limits, 0.99)
-	v[serverPauseMax] = server.quantile(limits, 1)
+	for side, p := range map[string]period{clientSide: w.client, serverSide: w.server} {
+		stops := pausesOf(p.From.Stops, p.To.Stops)
+		v[side+stopCount] = float64(stops.count())
+		v[side+stopP50] = stops.quantile(limits, 0.50)
+		v[side+stopP99] = stops.quantile(limits, 0.99)
+		v[side+stopMax] = stops.quantile(limits, 1)
+		collections := pausesOf(p.From.Pauses, p.To.Pauses)
+		v[side+pauseCount] = float64(collections.count())
+		v[side+pauseP50] = collections.quantile(limits, 0.50)
+		v[side+pauseP99] = collections.quantile(limits, 0.99)
+	}
 }
 
 // sleep waits for d or for the end of ctx, whose error it returns.

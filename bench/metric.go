@@ -19,18 +19,23 @@ const (
 	clientCPU       = "client_cpu_s_per_million"
 	serverCPU       = "server_cpu_s_per_million"
 	metricCPU       = "cpu_s_per_million"
-	clientPauses    = "client_pauses"
-	clientPauseP50  = "client_pause_p50_us"
-	clientPauseP99  = "client_pause_p99_us"
-	clientPauseMax  = "client_pause_max_us"
-	serverPauses    = "server_pauses"
-	serverPauseP50  = "server_pause_p50_us"
-	serverPauseP99  = "server_pause_p99_us"
-	serverPauseMax  = "server_pause_max_us"
 	clientIdle      = "client_idle_percent" // of one core
 	serverIdle      = "server_idle_percent"
 	clientIdleBytes = "client_kib_per_conn" // heap and stacks
 	serverIdleBytes = "server_kib_per_conn"
+)
+
+// The metrics of pauses of the world, each behind the side it was taken on.
+const (
+	clientSide = "client_"
+	serverSide = "server_"
+	stopCount  = "stops"
+	stopP50    = "stop_p50_us"
+	stopP99    = "stop_p99_us"
+	stopMax    = "stop_max_us"
+	pauseCount = "gc_pauses"
+	pauseP50   = "gc_pause_p50_us"
+	pauseP99   = "gc_pause_p99_us"
 )
 
 // column is a column of a scenario's table: a metric, or its ratio to a base row's.
@@ -81,14 +86,18 @@ var bodyColumns = []column{
 }
 
 var pauseColumns = []column{
-	{title: "client p50 us", metric: clientPauseP50, format: "%.0f"},
-	{title: "p99 us", metric: clientPauseP99, format: "%.0f", spread: true},
-	{title: "max us", metric: clientPauseMax, format: "%.0f", spread: true},
-	{title: "of", metric: clientPauses, format: "%.0f"},
-	{title: "server p50 us", metric: serverPauseP50, format: "%.0f"},
-	{title: "p99 us", metric: serverPauseP99, format: "%.0f", spread: true},
-	{title: "max us", metric: serverPauseMax, format: "%.0f", spread: true},
-	{title: "of", metric: serverPauses, format: "%.0f"},
+	{title: "client p99 us", metric: clientSide + stopP99, format: "%.0f", spread: true},
+	{title: "p50", metric: clientSide + stopP50, format: "%.0f"},
+	{title: "max", metric: clientSide + stopMax, format: "%.0f"},
+	{title: "of", metric: clientSide + stopCount, format: "%.0f"},
+	{title: "gc p99", metric: clientSide + pauseP99, format: "%.0f", spread: true},
+	{title: "of", metric: clientSide + pauseCount, format: "%.0f"},
+	{title: "server p99 us", metric: serverSide + stopP99, format: "%.0f", spread: true},
+	{title: "p50", metric: serverSide + stopP50, format: "%.0f"},
+	{title: "max", metric: serverSide + stopMax, format: "%.0f"},
+	{title: "of", metric: serverSide + stopCount, format: "%.0f"},
+	{title: "gc p99", metric: serverSide + pauseP99, format: "%.0f", spread: true},
+	{title: "of", metric: serverSide + pauseCount, format: "%.0f"},
 	{title: "call p50 us", metric: metricP50, format: "%.2f"},
 }
 

@@ -17,8 +17,8 @@ const (
 
 // mux is the baseline: many calls over one net.UnixConn, both ways. A reader goroutine runs the
 // handlers and completes the calls; callers write for each other; what the reader owes the peer it
-// writes as far as the socket takes it, and leaves the rest to one more goroutine (see outbox). What
-// it owes is bounded by the calls that the peer may have under way.
+// writes as far as the socket takes it, and leaves the rest to one more goroutine (see outbox). It
+// owes no more than the calls that the peer may have under way.
 type mux struct {
 	conn    *net.UnixConn
 	in      *bufio.Reader // reader only

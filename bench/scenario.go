@@ -74,10 +74,10 @@ func Scenarios() []Scenario {
 			body: 1 << 20, conns: 1, calls: 1, latency: true, columns: bodyColumns,
 		}, {
 			Name: pausesScenario,
-			About: "stop-the-world delay, a collection every 5 ms in both processes, " +
-				"as many connections with one call under way as GOMAXPROCS",
-			body: smallBody, conns: runtime.GOMAXPROCS(0), calls: 1, latency: true, collect: true,
-			columns: pauseColumns,
+			About: "stop-the-world delay: both processes stop every 1 ms and collect every " +
+				"20 ms, one call under way for every two processors, so that each can spin",
+			body: smallBody, conns: max(1, runtime.GOMAXPROCS(0)/2), calls: 1, latency: true,
+			collect: true, columns: pauseColumns,
 		}, {
 			Name: idleScenario, About: "1,000 connections on which nobody calls", Modes: Idle,
 			body: smallBody, conns: idleConns, columns: idleColumns,

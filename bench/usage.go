@@ -4,6 +4,7 @@ import (
 	"math"
 	"runtime"
 	"runtime/metrics"
+	"slices"
 	"time"
 )
 
@@ -12,13 +13,15 @@ type usage struct {
 	Mallocs uint64        `json:"mallocs"` // objects allocated on the heap
 	CPU     time.Duration `json:"cpu"`     // user and system time
 	Memory  uint64        `json:"memory"`  // bytes of heap and stacks in use
-	Pauses  []uint64      `json:"pauses"`  // stop-the-world pauses, by bucket of pauseLimits
+	Stops   []uint64      `json:"stops"`   // of the world, by bucket of pauseLimits
+	Pauses  []uint64      `json:"pauses"`  // of the world by collections, likewise
 }
 
 // usageBefore reads the usage at the begin of a measurement, usageAfter at its end: in opposite
 // orders, so that little of the reading itself counts.
 func usageBefore() usage {
-	u := usage{Pauses: readPauses()}
+	var u usage
+	u.readPauses()
 	u.readMemory()
 	u.CPU = cpuTime()
 	return u
@@ -27,7 +30,7 @@ func usageBefore() usage {
 func usageAfter() usage {
 	u := usage{CPU: cpuTime()}
 	u.readMemory()
-	u.Pauses = readPauses()
+	u.readPauses()
 	return u
 }
 
@@ -38,35 +41,28 @@ func (u *usage) readMemory() {
 	u.Memory = m.HeapInuse + m.StackInuse
 }
 
-// pauseMetrics are the stop-the-world pauses of collections and of everything else, from the
-// request to stop until the world runs again.
-var pauseMetrics = [...]string{
-	"/sched/pauses/total/gc:seconds",
-	"/sched/pauses/total/other:seconds",
+// The pauses of the world, from the request to stop it until it runs again: those for anything but
+// a collection, and those for one. Both histograms have the same buckets.
+const (
+	stopMetric  = "/sched/pauses/total/other:seconds"
+	pauseMetric = "/sched/pauses/total/gc:seconds"
+)
+
+func (u *usage) readPauses() {
+	u.Stops = readHistogram(stopMetric).Counts
+	u.Pauses = readHistogram(pauseMetric).Counts
 }
 
-// readPauses counts the pauses since the process started, one count for each bucket of the
-// runtime's.
-func readPauses() []uint64 {
-	var counts []uint64
-	for _, h := range pauseHistograms() {
-		if counts == nil {
-			counts = make([]uint64, len(h.Counts))
-		}
-		for i, n := range h.Counts {
-			counts[i] += n
-		}
-	}
-	return counts
+func readHistogram(name string) *metrics.Float64Histogram {
+	samples := []metrics.Sample{{Name: name}}
+	metrics.Read(samples)
+	return samples[0].Value.Float64Histogram()
 }
 
 // pauseLimits returns the upper ends of the buckets, in microseconds; the last is that of the one
 // before, since it has none.
 func pauseLimits() []float64 {
-	var limits []float64
-	for _, h := range pauseHistograms()[:1] {
-		limits = append(limits, h.Buckets[1:]...)
-	}
+	limits := slices.Clone(readHistogram(pauseMetric).Buckets[1:])
 	for i, s := range limits {
 		limits[i] = s * 1e6
 		if math.IsInf(s, 1) && i > 0 {
@@ -74,19 +70,6 @@ func pauseLimits() []float64 {
 		}
 	}
 	return limits
-}
-
-func pauseHistograms() []*metrics.Float64Histogram {
-	samples := make([]metrics.Sample, len(pauseMetrics))
-	for i, name := range pauseMetrics {
-		samples[i].Name = name
-	}
-	metrics.Read(samples)
-	var list []*metrics.Float64Histogram
-	for _, s := range samples {
-		list = append(list, s.Value.Float64Histogram())
-	}
-	return list
 }
 
 // period is what a process used between two moments.
@@ -98,18 +81,16 @@ type period struct {
 // cpu returns seconds.
 func (p period) cpu() float64 { return (p.To.CPU - p.From.CPU).Seconds() }
 
-// pauses are the stop-the-world pauses of a period, by bucket of pauseLimits.
+// pauses are pauses of the world, by bucket of pauseLimits.
 type pauses []uint64
 
-func (p period) pauses() pauses {
-	list := make(pauses, len(p.To.Pauses))
-	for i := range list {
-		list[i] = p.To.Pauses[i]
-		if i < len(p.From.Pauses) {
-			list[i] -= p.From.Pauses[i]
-		}
+// pausesOf returns the pauses between two readings.
+func pausesOf(from, to []uint64) pauses {
+	p := slices.Clone(to)
+	for i := range from {
+		p[i] -= from[i]
 	}
-	return list
+	return p
 }
 
 func (p pauses) count() uint64 {
