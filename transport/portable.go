@@ -30,7 +30,7 @@ type portable struct {
 	hello    wire.Hello     // what this side says; immutable
 	loopID   atomic.Uintptr // goroutineID of the loop while it runs; partner: onLoop
 	count    counters
-	in       portInbox          // loop only
+	in       portInbox      // loop only
 	parts    assemblies     // loop only
 	ready    chan struct{}  // closed when the answer to our hello is here (client)
 	gone     chan struct{}  // closed when nothing runs any more
@@ -38,11 +38,11 @@ type portable struct {
 	writer   sync.WaitGroup
 
 	mu     sync.Mutex
-	life   life    // guarded by mu
-	calls  portCalls   // guarded by mu
-	inside inside  // guarded by mu
-	out    portOutbox  // guarded by mu
-	queue  waiting // guarded by mu
+	life   life       // guarded by mu
+	calls  portCalls  // guarded by mu
+	inside inside     // guarded by mu
+	out    portOutbox // guarded by mu
+	queue  waiting    // guarded by mu
 }
 
 // life is where a connection stands between hello and end.

@@ -13,8 +13,8 @@ type portPhase uint8
 
 const (
 	phaseOpening portPhase = iota // nothing came that decides
-	phaseNative               // hello was said both ways
-	phaseForeign              // frames go to Options.Foreign as they are
+	phaseNative                   // hello was said both ways
+	phaseForeign                  // frames go to Options.Foreign as they are
 )
 
 // callState is where a call of this side stands.
