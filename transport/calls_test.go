@@ -92,8 +92,8 @@ func TestGatherAndMeta(t *testing.T) {
 			}
 			_, cli := e.pair(t, transport.Options{Handler: h}, transport.Options{})
 			got, err := cli.Do(patient(t), transport.Message{Method: "m", Body: []byte("a"),
-				Gather: [][]byte{[]byte("bc"), nil, []byte("d")}, Trace: []byte("00-11"), Route: 1 << 40,
-				Timeout: 3 * time.Hour}, nil)
+				Gather: [][]byte{[]byte("bc"), nil, []byte("d")}, Trace: []byte("00-11"),
+				Route: 1 << 40, Timeout: 3 * time.Hour}, nil)
 			require.NoError(t, err, where)
 			want := "m|00-11|1099511627776|0s|abcd" // the context ends before the timeout
 			require.Equal(t, want, string(got), where)

@@ -11,11 +11,11 @@ import (
 const (
 	inboxMin  = 4 << 10  // what a connection starts with
 	inboxMax  = 64 << 10 // what it grows to under load
-	growFirst = 64 << 10 // of the memory of a larger body, which doubles from there
+	growFirst = 64 << 10 // memory of a larger body at first, from where it doubles
 )
 
-// portInbox cuts the stream into frames. A frame that fits lies in buf and is lent until the next one;
-// a larger one gets memory of its own, which grows with the bytes that arrive.
+// portInbox cuts the stream into frames. A frame that fits lies in buf and is lent until the next
+// one; a larger one gets memory of its own, which grows with the bytes that arrive.
 //
 //	buf  [ .. taken .. | r  bytes not yet parsed  w | free ]
 type portInbox struct {

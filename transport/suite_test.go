@@ -232,3 +232,7 @@ func dial(t testing.TB, address string, o transport.Options) *transport.Conn {
 	t.Helper()
 	return transporttest.Dial(t, address, o)
 }
+
+func newTimeout(d time.Duration) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(background, d)
+}

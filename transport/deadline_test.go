@@ -1,0 +1,361 @@
+package transport_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"math/rand/v2"
+	"os"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/pithos-ipc/pithos/transport"
+	"github.com/pithos-ipc/pithos/wire"
+)
+
+func TestContextAlreadyDone(t *testing.T) {
+	eachEngine(t, func(t *testing.T, e engine) {
+		_, cli := e.pair(t, handler(echo), transport.Options{})
+		before := cli.Stats().FramesOut
+		canceled, cancel := context.WithCancel(background)
+		cancel()
+		late, cancelLate := context.WithDeadline(background, time.Unix(1, 0))
+		defer cancelLate()
+		for want, ctx := range map[error]context.Context{
+			context.Canceled: canceled, context.DeadlineExceeded: late} {
+			_, err := cli.Call(ctx, nil, nil)
+			require.ErrorIs(t, err, want)
+			require.ErrorIs(t, cli.Send(ctx, nil), want)
+			require.ErrorIs(t, cli.Ping(ctx), want)
+		}
+		require.NoError(t, cli.Ping(patient(t)))
+		require.Equal(t, before+1, cli.Stats().FramesOut, "nothing was sent but the ping")
+		require.Zero(t, cli.Stats().Pending)
+	})
+}
+
+func TestDeadlines(t *testing.T) {
+	const limit = 30 * time.Millisecond
+	eachEngine(t, func(t *testing.T, e engine) {
+		g := newGate(t)
+		srv, cli := e.pair(t, handler(g.hold), transport.Options{})
+		short := func() context.Context {
+			ctx, cancel := newTimeout(limit)
+			t.Cleanup(cancel)
+			return ctx
+		}
+		for name, c := range map[string]struct {
+			call func() error
+			want error
+		}{
+			"timeout": {func() error {
+				_, err := cli.Do(background, transport.Message{Timeout: limit}, nil)
+				return err
+			}, transport.ErrDeadline},
+			"timeout before the context": {func() error {
+				_, err := cli.Do(patient(t), transport.Message{Timeout: limit}, nil)
+				return err
+			}, transport.ErrDeadline},
+			"context": {func() error {
+				_, err := cli.Call(short(), nil, nil)
+				return err
+			}, context.DeadlineExceeded},
+			"context before the timeout": {func() error {
+				_, err := cli.Do(short(), transport.Message{Timeout: time.Hour}, nil)
+				return err
+			}, context.DeadlineExceeded},
+			"cancel": {func() error {
+				ctx, cancel := context.WithCancel(background)
+				time.AfterFunc(limit, cancel)
+				_, err := cli.Call(ctx, nil, nil)
+				return err
+			}, context.Canceled},
+			"callback": {func() error {
+				ended := make(chan error, 1)
+				require.NoError(t, cli.Go(transport.Message{Timeout: limit}, nil,
+					func(_ []byte, err error) { ended <- err }))
+				return receive(t, ended, "the callback")
+			}, transport.ErrDeadline},
+		} {
+			t.Run(name, func(t *testing.T) {
+				begin := time.Now()
+				err := c.call()
+				took := time.Since(begin)
+				require.ErrorIs(t, err, c.want)
+				require.GreaterOrEqual(t, took, limit-time.Millisecond)
+				require.Less(t, took, limit+slack)
+			})
+		}
+		require.ErrorIs(t, transport.ErrDeadline, os.ErrDeadlineExceeded)
+		require.ErrorIs(t, transport.ErrDeadline, context.DeadlineExceeded)
+		s := cli.Stats()
+		require.Equal(t, 6, s.Tombstones, "%+v", s)
+		require.Equal(t, 6, s.Pending, "tombstones count as pending: %+v", s)
+		require.Equal(t, 6, srv.Stats().Serving)
+		g.open()
+		eventually(t, func() bool { return cli.Stats().Pending == 0 }, "each gets its one reply")
+		s = cli.Stats()
+		require.EqualValues(t, 6, s.LateReplies, "%+v", s)
+		require.Zero(t, s.Tombstones, "%+v", s)
+		require.Zero(t, srv.Stats().Serving)
+	})
+}
+
+func TestHandlerSeesDeadline(t *testing.T) {
+	eachEngine(t, func(t *testing.T, e engine) {
+		ended := make(chan error, 1)
+		left := make(chan time.Duration, 1)
+		_, cli := e.pair(t, handler(func(r *transport.Request) {
+			d := r.Detach()
+			go func() {
+				at, ok := d.Deadline()
+				if !ok {
+					left <- 0
+				}
+				left <- time.Until(at)
+				<-d.Context().Done()
+				ended <- d.Context().Err()
+				_ = d.Fail(wire.CodeDeadline, "")
+			}()
+		}), transport.Options{})
+		ctx, cancel := newTimeout(50 * time.Millisecond)
+		defer cancel()
+		for _, timeout := range []time.Duration{50 * time.Millisecond, 0} {
+			m, c := transport.Message{Timeout: timeout}, ctx
+			if timeout > 0 {
+				c = background
+			}
+			_, err := cli.Do(c, m, nil)
+			require.ErrorIs(t, err, context.DeadlineExceeded)
+			require.InDelta(t, 25*time.Millisecond, receive(t, left, "the deadline"),
+				float64(25*time.Millisecond))
+			err = receive(t, ended, "the end of the handler's context")
+			require.True(t, errors.Is(err, context.DeadlineExceeded) ||
+				errors.Is(err, context.Canceled), "%v", err)
+			ctx, cancel = newTimeout(50 * time.Millisecond)
+			defer cancel()
+		}
+	})
+}
+
+// R6: cancelling reaches the handler's context, the slot is reusable, the late reply is dropped and
+// counted.
+func TestR6CancelReachesHandler(t *testing.T) {
+	n := times(100, 10000)
+	eachPair(t, func(t *testing.T, server, client engine) {
+		pool := newPool(t, 4, 16)
+		inside, ended := make(chan struct{}, 1), make(chan time.Time, 1)
+		h := pool.Handler(transport.HandlerFunc(func(r *transport.Request) {
+			ctx := r.Context()
+			inside <- struct{}{}
+			<-ctx.Done()
+			ended <- time.Now()
+			_ = r.Fail(wire.CodeCanceled, "")
+		}))
+		l := listen(t, server.of(transport.Options{Handler: h}))
+		cli := dial(t, l.Address(), client.of(transport.Options{}))
+		slow := 0
+		for range n {
+			ctx, cancel := context.WithCancel(background)
+			returned := make(chan error, 1)
+			go func() {
+				_, err := cli.Call(ctx, nil, nil)
+				returned <- err
+			}()
+			receive(t, inside, "the handler")
+			begin := time.Now()
+			cancel()
+			require.ErrorIs(t, receive(t, returned, "Call"), context.Canceled)
+			if took := receive(t, ended, "the end of the handler's context").Sub(begin); took >
+				20*time.Millisecond {
+				slow++
+			}
+		}
+		require.LessOrEqual(t, slow, max(1, n/100), "of %d cancels took over 20 ms", n)
+		eventually(t, func() bool { return cli.Stats().Pending == 0 }, "%+v", cli.Stats())
+		require.EqualValues(t, n, cli.Stats().LateReplies)
+		require.Zero(t, cli.Stats().Tombstones)
+	})
+}
+
+// A slot that was given up is not given out again before its reply came: no call gets another's.
+func TestLateRepliesReachNobody(t *testing.T) {
+	eachPair(t, func(t *testing.T, server, client engine) {
+		pool := newPool(t, 8, 1000)
+		h := pool.Handler(transport.HandlerFunc(func(r *transport.Request) {
+			time.Sleep(time.Duration(rand.IntN(300)) * time.Microsecond)
+			echo(r)
+		}))
+		l := listen(t, server.of(transport.Options{Handler: h}))
+		cli := dial(t, l.Address(), client.of(
+			transport.Options{Limits: transport.Limits{MaxPending: 64}}))
+		var wg sync.WaitGroup
+		for i := range 8 {
+			wg.Go(func() {
+				buf := make([]byte, 200)
+				for j := range 200 {
+					sent := body(uint64(i<<20|j), 100)
+					m := transport.Message{Body: sent,
+						Timeout: time.Duration(rand.IntN(500)) * time.Microsecond}
+					got, err := cli.Do(background, m, buf)
+					var limit *transport.LimitError
+					if err == nil && !bytes.Equal(sent, got) {
+						t.Errorf("caller %d, call %d: a reply to another call", i, j)
+					} else if err != nil && !errors.Is(err, transport.ErrDeadline) &&
+						!errors.As(err, &limit) {
+						t.Errorf("caller %d, call %d: %v", i, j, err)
+					}
+				}
+			})
+		}
+		wg.Wait()
+		eventually(t, func() bool { return cli.Stats().Pending == 0 }, "%+v", cli.Stats())
+	})
+}
+
+// What was returned is the caller's: nothing of the connection touches its buffer any more, also
+// when the end comes in the middle of a large reply. The race detector sees what the pattern does
+// not.
+func TestBufferAfterReturn(t *testing.T) {
+	n := times(60, 5000)
+	const size = 1 << 20
+	eachPair(t, func(t *testing.T, server, client engine) {
+		reply := bytes.Repeat([]byte{0xAA}, size)
+		l := listen(t, server.of(handler(func(r *transport.Request) { _ = r.Reply(reply) })))
+		cli := dial(t, l.Address(), client.of(transport.Options{}))
+		begin := time.Now()
+		for range 5 {
+			_, err := cli.Call(patient(t), nil, make([]byte, size))
+			require.NoError(t, err)
+		}
+		typical := time.Since(begin) / 5
+		outcomes := map[bool]int{}
+		buf := make([]byte, size)
+		for i := range n {
+			after := time.Duration(rand.Int64N(int64(2 * typical)))
+			ctx, cancel := context.WithCancel(background)
+			m := transport.Message{}
+			if i%2 == 0 {
+				m.Timeout = after + 1
+			} else {
+				time.AfterFunc(after, cancel)
+			}
+			got, err := cli.Do(ctx, m, buf)
+			if err == nil {
+				require.True(t, bytes.Equal(reply, got))
+			}
+			outcomes[err == nil]++
+			for j := range buf {
+				buf[j] = 0x55
+			}
+			if i%10 == 0 {
+				require.NoError(t, cli.Ping(patient(t)))
+			}
+			require.Equal(t, size, bytes.Count(buf, []byte{0x55}), "written to after Call returned")
+			cancel()
+		}
+		t.Logf("%d replies, %d ended before, a reply takes %v", outcomes[true], outcomes[false],
+			typical)
+	})
+}
+
+// A callback's buffer is lent until it is called, and not longer.
+func TestBufferAfterCallback(t *testing.T) {
+	const size = 1 << 20
+	eachEngine(t, func(t *testing.T, e engine) {
+		_, cli := e.pair(t, handler(func(r *transport.Request) { _ = r.Reply(make([]byte, size)) }),
+			transport.Options{})
+		for range times(30, 2000) {
+			buf := make([]byte, size)
+			ended := make(chan error, 1)
+			err := cli.Go(transport.Message{Timeout: time.Duration(1 + rand.IntN(1e6))}, buf,
+				func(_ []byte, err error) { ended <- err })
+			require.NoError(t, err)
+			if err := receive(t, ended, "the callback"); err != nil {
+				require.ErrorIs(t, err, transport.ErrDeadline)
+			}
+			for j := range buf {
+				buf[j] = 0x55
+			}
+			require.NoError(t, cli.Ping(patient(t)))
+			require.Equal(t, size, bytes.Count(buf, []byte{0x55}))
+		}
+	})
+}
+
+// What would block the loop gives ErrOnLoop, in a handler and in a callback.
+func TestOnLoop(t *testing.T) {
+	eachEngine(t, func(t *testing.T, e engine) {
+		try := func(c *transport.Conn, results chan<- error) {
+			_, err := c.Call(background, nil, nil)
+			results <- err
+			_, err = c.Do(background, transport.Message{Timeout: time.Second}, nil)
+			results <- err
+			results <- c.Ping(background)
+			results <- c.Close(background)
+		}
+		fromHandler, fromCallback := make(chan error, 4), make(chan error, 4)
+		called := make(chan error, 2)
+		_, cli := e.pair(t, handler(func(r *transport.Request) {
+			try(r.Conn(), fromHandler)
+			called <- r.Conn().Send(background, []byte("fits"))
+			echo(r)
+		}), handler(echo))
+		require.NoError(t, cli.Go(transport.Message{}, nil, func(_ []byte, err error) {
+			called <- err
+			try(cli, fromCallback)
+		}))
+		for range 2 {
+			require.NoError(t, receive(t, called, "the handler and the callback"))
+		}
+		for i := range 4 {
+			require.ErrorIs(t, receive(t, fromHandler, "handler"), transport.ErrOnLoop, "%d", i)
+			require.ErrorIs(t, receive(t, fromCallback, "callback"), transport.ErrOnLoop, "%d", i)
+		}
+		// The same goroutine may call on another connection, and others on this one.
+		_, err := cli.Call(patient(t), nil, nil)
+		require.NoError(t, err)
+	})
+}
+
+// A Send on the loop that would have to wait gives ErrOnLoop; the others wait.
+func TestSendOnLoopWithoutRoom(t *testing.T) {
+	eachEngine(t, func(t *testing.T, e engine) {
+		address, accepted := rawServer(t)
+		result := make(chan error, 1)
+		var wg sync.WaitGroup
+		wg.Go(func() {
+			r := accepted()
+			h := anyHello()
+			h.Bytes = 1000
+			r.greet(h)
+			r.send(native(wire.FlagsOneway, 0, wire.Meta{}, "go"))
+			receive(t, result, "the handler's last Send")
+			r.end()
+		})
+		last := make(chan error, 1)
+		c := dial(t, address, e.of(handler(func(r *transport.Request) {
+			var err error
+			for range 100 {
+				if err = r.Conn().Send(background, make([]byte, 100)); err != nil {
+					break
+				}
+			}
+			last <- err
+		})))
+		require.ErrorIs(t, receive(t, last, "the handler"), transport.ErrOnLoop)
+		require.ErrorIs(t, c.TryPost(transport.Message{Body: make([]byte, 500)}), transport.ErrFull)
+		ctx, cancel := newTimeout(20 * time.Millisecond)
+		defer cancel()
+		require.ErrorIs(t, c.Send(ctx, make([]byte, 500)), context.DeadlineExceeded)
+		err := c.Post(background, transport.Message{Body: make([]byte, 500),
+			Timeout: 20 * time.Millisecond})
+		require.ErrorIs(t, err, transport.ErrDeadline)
+		result <- nil
+		c.Abort(nil)
+		wg.Wait()
+	})
+}
