@@ -13,8 +13,11 @@ const maxName = 256
 // frame handles one frame of p. Frames of one peer come one after the other; the body is borrowed.
 // An error says that the body is not JSON; the peer is cut off then.
 func (c *core) frame(p *peer, id uint32, body []byte) error {
-	if len(body) == 0 {
+	if len(body) == 0 || p.gone.Load() {
 		return nil
+	}
+	if !p.spoken.Load() {
+		p.spoken.Store(true)
 	}
 	t := c.turns.Get().(*turn)
 	err := c.handle(p, t, id, body)
@@ -28,6 +31,9 @@ func (c *core) frame(p *peer, id uint32, body []byte) error {
 }
 
 func (c *core) handle(p *peer, t *turn, id uint32, body []byte) error {
+	if limit := c.limits.MaxBody; len(body) > limit {
+		return fmt.Errorf("hub: bytes of a body: %d, limit %d", len(body), limit)
+	}
 	ascii, err := t.scanner.Scan(body)
 	if err != nil {
 		return err
@@ -105,7 +111,7 @@ func (c *core) enter(p *peer, t *turn, id uint32, raw []byte) bool {
 	c.mu.Lock()
 	total := p.publishing + size
 	fits := total <= c.limits.MaxPublishing
-	if fits && !p.gone {
+	if fits && !p.gone.Load() {
 		p.publishing = total
 		c.table.add(p, s)
 	}
@@ -186,7 +192,6 @@ func (c *core) fail(p *peer, t *turn, id uint32, class string, text []byte) {
 // reply writes t.out to p.
 func (c *core) reply(p *peer, t *turn) {
 	if err := p.send(p.id(), t.whole(t.out)); err != nil {
-		c.stats.cut.Add(1)
 		c.deliver(c.cut(nil, p, err))
 	}
 }

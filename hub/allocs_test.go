@@ -24,6 +24,8 @@ func (s *sink) write(h wire.Header, pieces [][]byte) error {
 
 func (s *sink) end(error) {}
 
+func (s *sink) native() bool { return false }
+
 // exchange returns a function that takes one invoke and its reply through a hub with three
 // providers.
 func exchange(t testing.TB) func() {

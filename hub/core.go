@@ -77,21 +77,41 @@ func (c *core) leave(p *peer) {
 	c.deliver(jobs)
 }
 
+// retireLocked takes out those of the peers found that have turned out to be native. It says
+// whether there were any.
+func (c *core) retireLocked(jobs *[]job, found []*peer) (any bool) {
+	for _, p := range found {
+		if !p.spoken.Load() && p.link.native() {
+			*jobs = c.dropLocked(*jobs, p)
+			any = true
+		}
+	}
+	return any
+}
+
 // cut ends a connection from this side, and adds to jobs the answers to those who waited for it.
 func (c *core) cut(jobs []job, p *peer, cause error) []job {
 	c.mu.Lock()
 	jobs = c.dropLocked(jobs, p)
 	c.mu.Unlock()
-	p.link.end(cause)
+	if !p.link.native() { // it has become native just now: then it is none of ours
+		p.link.end(cause)
+	}
 	return jobs
+}
+
+// nameOf is the location that p has told, for the log.
+func (c *core) nameOf(p *peer) string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return p.name
 }
 
 // dropLocked takes p out of everything. The calls that p waited for end silently.
 func (c *core) dropLocked(jobs []job, p *peer) []job {
-	if p.gone {
+	if p.gone.Swap(true) {
 		return jobs
 	}
-	p.gone = true
 	i, _ := slices.BinarySearchFunc(c.peers, p.seq, func(p *peer, seq uint64) int {
 		return cmp.Compare(p.seq, seq)
 	})
@@ -115,7 +135,6 @@ func (c *core) deliver(jobs []job) {
 	for i := 0; i < len(jobs); i++ {
 		to := jobs[i].to
 		if err := to.send(to.id(), [][]byte{jobs[i].body}); err != nil {
-			c.stats.cut.Add(1)
 			jobs = c.cut(jobs, to, err)
 		}
 		jobs[i] = job{}

@@ -69,6 +69,8 @@ func (f *fake) write(h wire.Header, pieces [][]byte) error {
 	return nil
 }
 
+func (f *fake) native() bool { return false }
+
 func (f *fake) end(cause error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -12,12 +12,19 @@ type Limits struct {
 
 // The defaults of Limits.
 const (
-	DefaultMaxBody       = 64 << 20
+	DefaultMaxBody       = 32 << 20
 	DefaultMaxOutbox     = 64 << 20
 	DefaultMaxBatch      = 64 << 20
 	DefaultMaxPending    = 256 << 10
 	DefaultMaxPublishing = 64 << 20
 )
+
+// frameSlack is what the largest frame of the transport exceeds the largest body by, in bytes: what
+// the hub sends for a body is a little longer, and its errors show much of it.
+const frameSlack = 1 << 20
+
+// frame is the largest body of a frame that the hub reads or writes.
+func (l Limits) frame() int { return max(l.MaxBody, l.MaxBatch) + frameSlack }
 
 func (l Limits) withDefaults() Limits {
 	for _, f := range []struct {

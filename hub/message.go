@@ -19,19 +19,21 @@ func (c *core) message(p *peer, t *turn, id uint32, raw []byte) {
 	}
 	t.scratch = t.wanted.parse(remote, t.scratch[:0])
 	c.mu.Lock()
-	if p.gone || c.closed { // the connection ends, or has ended
+	if p.gone.Load() || c.closed { // the connection ends, or has ended
 		c.mu.Unlock()
 		return
 	}
+	var jobs []job
 	if isNothing(remote) {
 		t.found.reset()
 	} else {
-		c.table.find(&t.wanted, &t.found)
+		jobs = c.findLocked(t)
 	}
 	if len(t.found.peers) == 0 {
 		empty := len(c.table.routes) == 0
 		c.mu.Unlock()
 		c.notFound(p, t, id, remote, need, empty)
+		c.deliver(jobs)
 		return
 	}
 	if !all {
@@ -42,13 +44,25 @@ func (c *core) message(p *peer, t *turn, id uint32, raw []byte) {
 			c.mu.Unlock()
 			c.stats.refused.Add(1)
 			c.fail(p, t, id, "RangeError", fmt.Append(nil, err))
+			c.deliver(jobs)
 			return
 		}
 	} else {
 		c.numberLocked(t)
 	}
 	c.mu.Unlock()
-	c.down(t, raw)
+	c.down(jobs, t, raw)
+}
+
+// findLocked puts into t.found whom t.wanted selects, without those who have turned out to be
+// native.
+func (c *core) findLocked(t *turn) (jobs []job) {
+	for {
+		c.table.find(&t.wanted, &t.found)
+		if !c.retireLocked(&jobs, t.found.peers) {
+			return jobs
+		}
+	}
 }
 
 // notFound answers a message for which there is nobody, if it wants an answer. A remote that is
@@ -70,14 +84,17 @@ func (c *core) notFound(p *peer, t *turn, id uint32, remote []byte, need, empty 
 // broadcast sends a message to every connection, and answers at once.
 func (c *core) broadcast(p *peer, t *turn, id uint32, raw []byte, need bool) {
 	c.stats.broadcasts.Add(1)
+	var jobs []job
 	t.found.reset()
 	c.mu.Lock()
-	if !p.gone && !c.closed {
-		t.found.peers = append(t.found.peers, c.peers...)
+	if !p.gone.Load() && !c.closed {
+		for again := true; again; again = c.retireLocked(&jobs, t.found.peers) {
+			t.found.peers = append(t.found.peers[:0], c.peers...)
+		}
 	}
 	c.numberLocked(t)
 	c.mu.Unlock()
-	c.down(t, raw)
+	c.down(jobs, t, raw)
 	if need {
 		c.succeed(p, t, id)
 	}
@@ -135,13 +152,11 @@ func (c *core) openLocked(p *peer, t *turn, id uint32, all bool) error {
 	return nil
 }
 
-// down writes the message to all of t.found.
-func (c *core) down(t *turn, raw []byte) {
+// down writes the message to all of t.found, and then the jobs.
+func (c *core) down(jobs []job, t *turn, raw []byte) {
 	pieces := t.framed(downHead, raw)
-	var jobs []job
 	for i, to := range t.found.peers {
 		if err := to.send(t.ids[i], pieces); err != nil {
-			c.stats.cut.Add(1)
 			jobs = c.cut(jobs, to, err)
 			continue
 		}
@@ -175,7 +190,6 @@ func (c *core) answer(p *peer, t *turn, id uint32, pkg []byte) {
 		err = caller.send(caller.id(), t.reply(callerID, pkg))
 	}
 	if err != nil {
-		c.stats.cut.Add(1)
 		c.deliver(c.cut(nil, caller, err))
 	}
 }

@@ -18,11 +18,15 @@ type link interface {
 	// end closes the connection without waiting: what is queued still goes out, within a limit of
 	// time, so that the peer does not see half a frame.
 	end(cause error)
+	// native says that the peer speaks the native protocol: it is not Pandora's.
+	native() bool
 }
 
 // peer is a connection, from the moment of connecting.
 type peer struct {
 	link   link          // immutable
+	spoken atomic.Bool   // it has sent a frame, so it is Pandora's for good
+	gone   atomic.Bool   // nothing is taken from it, or given to it, any more; set under core.mu
 	seq    uint64        // order of connecting; immutable once it is in core.peers
 	lastID atomic.Uint32 // of the frames to this peer
 
@@ -32,7 +36,6 @@ type peer struct {
 	asking     int              // their number
 	publishing int              // bytes of its selectors
 	name       string           // the location of the last ONLINE, for the log
-	gone       bool             // nothing is taken from it, or given to it, any more
 }
 
 func newPeer(l link) *peer { return &peer{link: l, waiting: make(map[uint32]*call)} }

@@ -1,0 +1,215 @@
+package hub
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/pithos-ipc/pithos/balancer"
+	"github.com/pithos-ipc/pithos/transport"
+	"github.com/pithos-ipc/pithos/wire"
+)
+
+// closeGrace is how long a peer that is cut off has to take what was sent to it before.
+const closeGrace = 5 * time.Second
+
+// ErrClosed says that the hub has been closed. It wraps transport.ErrClosed, and so net.ErrClosed.
+var ErrClosed = fmt.Errorf("hub: %w", transport.ErrClosed)
+
+// Options are the choices for a Hub. The zero value works.
+type Options struct {
+	// Limits bound what is held for a peer.
+	Limits Limits
+
+	// Picker makes what decides which of several providers gets a call; each selector that finds
+	// several has one of its own. nil means balancer.RoundRobin.
+	Picker func() balancer.Picker
+
+	// Logger is told who comes, goes, is cut off and why. nil: nobody is.
+	Logger *slog.Logger
+
+	// Transport are the options of the listeners. Handler, Foreign, Hooks.Open, Hooks.Close and the
+	// limits of bodies and outboxes are the hub's own.
+	Transport transport.Options
+}
+
+// Hub routes between the peers that connect to its listeners. All methods may be used by any number
+// of goroutines.
+type Hub struct {
+	core    *core
+	log     *slog.Logger
+	options transport.Options // of every listener
+
+	ctx    context.Context // ends when nobody waits any more for those who are cut off
+	cancel context.CancelFunc
+	ending sync.WaitGroup // connections that are being closed
+
+	mu        sync.Mutex
+	listeners []*transport.Listener // guarded by mu
+	closed    bool                  // guarded by mu
+	done      chan struct{}         // closed when Close has finished
+}
+
+// New makes a hub that nobody can reach yet. It starts nothing.
+func New(o Options) *Hub {
+	if o.Picker == nil {
+		o.Picker = func() balancer.Picker { return new(balancer.RoundRobin) }
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	h := &Hub{core: newCore(o.Limits, o.Picker), log: o.Logger, options: o.Transport,
+		done: make(chan struct{})}
+	h.ctx, h.cancel = context.WithCancel(context.Background())
+	h.options.Handler = nil
+	h.options.Foreign = pandora{h}
+	h.options.Hooks.Open = h.open
+	h.options.Hooks.Close = h.left
+	h.options.Limits.MaxBody = h.core.limits.frame()
+	h.options.Limits.Outbox = h.core.limits.MaxOutbox
+	return h
+}
+
+// Listen serves those who connect to address: the path of a socket (see PandoraPath for the one
+// that Pandora's clients look for), or an abstract name after '@'. It returns when the socket is
+// there.
+// Errors are *transport.OpError, and ErrClosed.
+func (h *Hub) Listen(address string) error {
+	return h.serve(func(o transport.Options) (*transport.Listener, error) {
+		return transport.Listen(address, o)
+	})
+}
+
+// ListenFile serves those who connect to a socket that is listening already, as socket activation
+// hands it over. f stays the caller's.
+func (h *Hub) ListenFile(f *os.File) error {
+	return h.serve(func(o transport.Options) (*transport.Listener, error) {
+		return transport.ListenFile(f, o)
+	})
+}
+
+func (h *Hub) serve(listen func(transport.Options) (*transport.Listener, error)) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.closed {
+		return ErrClosed
+	}
+	l, err := listen(h.options)
+	if err != nil {
+		return err
+	}
+	h.listeners = append(h.listeners, l)
+	h.log.Info("listening", "socket", l.Address())
+	return nil
+}
+
+// Close answers every call that is under way with an error, stops listening and ends all
+// connections once they have taken what was sent to them, or when ctx is done. Then nothing of the
+// hub runs. The error is a *transport.DroppedError when something was lost. Closing again waits for
+// the first and returns nil.
+func (h *Hub) Close(ctx context.Context) error {
+	h.mu.Lock()
+	if h.closed {
+		h.mu.Unlock()
+		<-h.done
+		return nil
+	}
+	h.closed = true
+	listeners := h.listeners
+	h.mu.Unlock()
+	defer close(h.done)
+	defer context.AfterFunc(ctx, h.cancel)()
+
+	h.core.close()
+	errs := make([]error, len(listeners))
+	var closing sync.WaitGroup
+	for i, l := range listeners {
+		closing.Go(func() { errs[i] = l.Close(ctx) })
+	}
+	closing.Wait()
+	h.ending.Wait()
+	h.cancel()
+	return errors.Join(errs...)
+}
+
+// Stats are the counters of the hub, and what is there now.
+func (h *Hub) Stats() Stats { return h.core.snapshot() }
+
+// Transport sums up the statistics of the connections of all listeners.
+func (h *Hub) Transport() []transport.ListenerStats {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	all := make([]transport.ListenerStats, len(h.listeners))
+	for i, l := range h.listeners {
+		all[i] = l.Stats()
+	}
+	return all
+}
+
+// open takes a new connection in: a Pandora client until it says something else.
+func (h *Hub) open(c *transport.Conn) {
+	l := &socket{hub: h, conn: c}
+	l.peer = h.core.open(l)
+	if l.peer == nil {
+		c.Abort(ErrClosed)
+		return
+	}
+	c.Attach(l)
+	h.log.Debug("peer connected", "peer", c.Peer())
+}
+
+// left forgets a connection that is over.
+func (h *Hub) left(c *transport.Conn, cause error) {
+	l, ok := c.Attachment().(*socket)
+	if !ok {
+		return
+	}
+	h.core.leave(l.peer)
+	h.log.Debug("peer disconnected", "peer", c.Peer(), "name", h.core.nameOf(l.peer),
+		"cause", cause)
+}
+
+// pandora takes the frames of Pandora's clients.
+type pandora struct{ hub *Hub }
+
+// Frame handles one frame. It never ends the connection by itself, so that what is queued for the
+// peer goes out first.
+func (p pandora) Frame(c *transport.Conn, f wire.Frame) error {
+	if l, ok := c.Attachment().(*socket); ok {
+		p.hub.core.frame(l.peer, f.ID, f.Body)
+	}
+	return nil
+}
+
+// socket is a connection of the transport as the core sees it.
+type socket struct {
+	hub  *Hub
+	conn *transport.Conn
+	peer *peer // immutable once the connection is attached
+}
+
+func (s *socket) write(h wire.Header, pieces [][]byte) error {
+	return s.conn.WriteFrameGather(h, pieces)
+}
+
+func (s *socket) native() bool { return s.conn.Native() }
+
+func (s *socket) end(cause error) {
+	h := s.hub
+	if errors.Is(cause, transport.ErrFull) {
+		h.core.stats.cut.Add(1)
+	}
+	h.log.Warn("peer cut off", "peer", s.conn.Peer(), "name", h.core.nameOf(s.peer), "cause", cause,
+		"queued", s.conn.Stats().OutboxBytes)
+	h.ending.Go(func() {
+		ctx, cancel := context.WithTimeout(h.ctx, closeGrace)
+		defer cancel()
+		if err := s.conn.Close(ctx); err != nil {
+			h.log.Warn("peer did not take everything", "peer", s.conn.Peer(), "cause", err)
+		}
+	})
+}
