@@ -34,12 +34,14 @@ func exchange(t testing.TB) func() {
 	var peers [3]*peer
 	for i := range links {
 		links[i] = new(sink)
-		peers[i] = c.open(links[i])
+		peers[i] = newPeer(links[i])
+		c.open(peers[i])
 		require.NoError(t, c.frame(peers[i], 1, []byte(`{"action":"PANDORA_HUB_ACTION_ONLINE_UP",`+
 			`"data":{"host":{"appName":"shop","processName":"job"}}}`)))
 	}
 	caller := new(sink)
-	from := c.open(caller)
+	from := newPeer(caller)
+	c.open(from)
 	up := []byte(`{"action":"PANDORA_HUB_ACTION_MSG_UP","data":{"remote":{"appName":"shop"},` +
 		`"action":"echo","broadcast":false,"data":{"n":1,"s":"h\u00e9llo"},"host":{"appName":"web"},` +
 		`"needReply":true}}`)

@@ -54,19 +54,18 @@ func newCore(l Limits, picker func() balancer.Picker) *core {
 
 func (c *core) now() time.Duration { return time.Since(c.start) }
 
-// open takes a connection in. It gives nil when the hub is closed.
-func (c *core) open(l link) *peer {
-	p := newPeer(l)
+// open takes a new connection in. It says false when the hub is closed.
+func (c *core) open(p *peer) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.closed {
-		return nil
+		return false
 	}
 	c.lastSeq++
 	p.seq = c.lastSeq
 	c.peers = append(c.peers, p)
 	c.table.connect(p)
-	return p
+	return true
 }
 
 // leave forgets a connection that has ended, and answers the calls that waited for it.
@@ -79,14 +78,14 @@ func (c *core) leave(p *peer) {
 
 // retireLocked takes out those of the peers found that have turned out to be native. It says
 // whether there were any.
-func (c *core) retireLocked(jobs *[]job, found []*peer) (any bool) {
+func (c *core) retireLocked(jobs *[]job, found []*peer) (some bool) {
 	for _, p := range found {
 		if !p.spoken.Load() && p.link.native() {
 			*jobs = c.dropLocked(*jobs, p)
-			any = true
+			some = true
 		}
 	}
-	return any
+	return some
 }
 
 // cut ends a connection from this side, and adds to jobs the answers to those who waited for it.
@@ -109,7 +108,7 @@ func (c *core) nameOf(p *peer) string {
 
 // dropLocked takes p out of everything. The calls that p waited for end silently.
 func (c *core) dropLocked(jobs []job, p *peer) []job {
-	if p.gone.Swap(true) {
+	if p.seq == 0 || p.gone.Swap(true) { // never in, or out already
 		return jobs
 	}
 	i, _ := slices.BinarySearchFunc(c.peers, p.seq, func(p *peer, seq uint64) int {

@@ -100,8 +100,8 @@ func newTestCore() *core {
 
 func connect(t testing.TB, c *core) *client {
 	f := &fake{t: t, wake: make(chan struct{}, 1)}
-	p := c.open(f)
-	require.NotNil(t, p)
+	p := newPeer(f)
+	require.True(t, c.open(p))
 	return &client{fake: f, core: c, peer: p}
 }
 

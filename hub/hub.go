@@ -109,8 +109,8 @@ func (h *Hub) serve(listen func(transport.Options) (*transport.Listener, error))
 
 // Close answers every call that is under way with an error, stops listening and ends all
 // connections once they have taken what was sent to them, or when ctx is done. Then nothing of the
-// hub runs. The error is a *transport.DroppedError when something was lost. Closing again waits for
-// the first and returns nil.
+// hub runs. The error wraps a *transport.DroppedError for each listener that lost something.
+// Closing again waits for the first and returns nil.
 func (h *Hub) Close(ctx context.Context) error {
 	h.mu.Lock()
 	if h.closed {
@@ -152,24 +152,24 @@ func (h *Hub) Transport() []transport.ListenerStats {
 
 // open takes a new connection in: a Pandora client until it says something else.
 func (h *Hub) open(c *transport.Conn) {
-	l := &socket{hub: h, conn: c}
-	l.peer = h.core.open(l)
-	if l.peer == nil {
+	s := &socket{hub: h, conn: c}
+	s.peer = newPeer(s)
+	c.Attach(s)
+	if !h.core.open(s.peer) {
 		c.Abort(ErrClosed)
 		return
 	}
-	c.Attach(l)
 	h.log.Debug("peer connected", "peer", c.Peer())
 }
 
 // left forgets a connection that is over.
 func (h *Hub) left(c *transport.Conn, cause error) {
-	l, ok := c.Attachment().(*socket)
+	s, ok := c.Attachment().(*socket)
 	if !ok {
 		return
 	}
-	h.core.leave(l.peer)
-	h.log.Debug("peer disconnected", "peer", c.Peer(), "name", h.core.nameOf(l.peer),
+	h.core.leave(s.peer)
+	h.log.Debug("peer disconnected", "peer", c.Peer(), "name", h.core.nameOf(s.peer),
 		"cause", cause)
 }
 
@@ -179,8 +179,8 @@ type pandora struct{ hub *Hub }
 // Frame handles one frame. It never ends the connection by itself, so that what is queued for the
 // peer goes out first.
 func (p pandora) Frame(c *transport.Conn, f wire.Frame) error {
-	if l, ok := c.Attachment().(*socket); ok {
-		p.hub.core.frame(l.peer, f.ID, f.Body)
+	if s, ok := c.Attachment().(*socket); ok {
+		p.hub.core.frame(s.peer, f.ID, f.Body)
 	}
 	return nil
 }
@@ -189,7 +189,7 @@ func (p pandora) Frame(c *transport.Conn, f wire.Frame) error {
 type socket struct {
 	hub  *Hub
 	conn *transport.Conn
-	peer *peer // immutable once the connection is attached
+	peer *peer // immutable
 }
 
 func (s *socket) write(h wire.Header, pieces [][]byte) error {

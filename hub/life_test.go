@@ -21,10 +21,10 @@ func TestTimeoutOfACall(t *testing.T) {
 		c := newTestCore()
 		a, b := connect(t, c), connect(t, c).online(`{"appName":"b"}`)
 		a.up(fmt.Sprintf(invoke, `"240"`))
-		time.Sleep(239 * time.Millisecond)
+		time.Sleep(240*time.Millisecond + callerFirst - 1)
 		synctest.Wait()
 		require.Empty(t, a.take())
-		time.Sleep(2 * time.Millisecond)
+		time.Sleep(1)
 		synctest.Wait()
 		require.Equal(t, `{"action":"response_callback_1","data":{"success":false,"error":{`+
 			`"stack":"MessengerRequestTimeoutError: target no response in 240ms",`+
@@ -54,7 +54,7 @@ func TestTimeoutsInTheirOrder(t *testing.T) {
 			time.Sleep(time.Millisecond)
 			synctest.Wait()
 			for _, f := range a.take() {
-				at := time.Since(start).Round(10 * time.Millisecond)
+				at := (time.Since(start) - callerFirst).Round(10 * time.Millisecond)
 				got = append(got, fmt.Sprint(strings.TrimPrefix(f.action, replyPrefix), " ", at))
 			}
 		}
@@ -297,7 +297,7 @@ func TestCloseAnswersEverything(t *testing.T) {
 	got := a.take()
 	require.Len(t, got, 2)
 	require.Equal(t, "hub is closing", message(t, string(got[0].data)))
-	require.Nil(t, c.open(&fake{t: t}))
+	require.False(t, c.open(newPeer(&fake{t: t})))
 	b.take()
 	a.up(`{"remote":{"appName":"b"}}`)
 	require.Empty(t, b.take())

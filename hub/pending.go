@@ -72,7 +72,7 @@ func (s *pending) open(caller *peer, callerID uint32, provider *peer, t timeout,
 	}
 	s.turn++
 	*c = call{turn: s.turn, caller: caller, callerID: callerID, provider: provider, timeout: t,
-		due: now + t.duration(), id: provider.unusedID()}
+		due: now + t.duration() + callerFirst, id: provider.unusedID()}
 	provider.waiting[c.id] = c
 	if c.next = caller.asked; c.next != nil {
 		c.next.prev = c

@@ -13,6 +13,10 @@ const defaultTimeoutMs = 20000
 // 2^31-1 ms, which nobody can want.
 const maxTimeout = 100 * 365 * 24 * time.Hour
 
+// callerFirst is how much later than the timeout the hub gives up. Pandora's clients watch the same
+// time by a clock that starts earlier but is coarser; theirs is to strike first, as they expect it.
+const callerFirst = 10 * time.Millisecond
+
 // timeout is how long a provider has to reply.
 type timeout struct {
 	ms float64

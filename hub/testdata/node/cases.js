@@ -1,0 +1,261 @@
+'use strict';
+// What a user of Pandora's clients does with a hub, case by case. t is a Play of driver.js.
+const crypto = require('node:crypto');
+
+const where = (c) => ({ clientId: c.getLocation().clientId });
+const failed = (promise) => promise.then(() => null, (e) => e);
+
+module.exports = {
+  async 'online and offline'(t) {
+    const a = await t.client(), b = await t.client();
+    const r = await a.invoke(where(b), 'echo', { data: 'here?' });
+    t.assert.equal(r.data.echo.data, 'here?');
+    await b.stop();
+    t.nobody(await a.invoke(where(b), 'echo', {}));
+    await b.start();
+    t.assert.equal((await a.invoke(where(b), 'echo', {})).success, true);
+  },
+
+  async 'invoke carries everything both ways'(t) {
+    const a = await t.client({ appName: t.name('a'), pid: '7' });
+    const b = await t.client({ appName: t.name('b'), processName: 'worker' });
+    const remote = { appName: b.getLocation().appName, processName: 'worker' };
+    const r = await a.invoke(remote, 'echo', { data: { n: 1 }, extra: [null, 'kept'] });
+    t.assert.deepEqual(r, {
+      host: b.getLocation(), remote: a.getLocation(), success: true,
+      data: { echo: { remote, action: 'echo', broadcast: false, data: { n: 1 },
+        extra: [null, 'kept'], host: a.getLocation(), needReply: true } },
+    });
+  },
+
+  async 'values keep their meaning'(t) {
+    const a = await t.client(), b = await t.client();
+    const values = [null, true, false, 0, -1, 0.1, 1e21, 5e-324, 2 ** 53, '', [], {}, [[{}]],
+      'quote " backslash \\ nul \u0000 line \u2028 é 世界 \ud83d\ude00 half \ud83d',
+      { 'b': 1, 'a': { '': [1, { 'é': null }] } }];
+    const r = await a.invoke(where(b), 'echo', { data: values });
+    t.assert.deepEqual(r.data.echo.data, values);
+    t.assert.equal(JSON.stringify(r.data.echo.data), JSON.stringify(values));
+  },
+
+  async 'an unknown selector is shown'(t) {
+    const a = await t.client(), remote = { appName: t.name('none'), pid: 'é "1"' };
+    const r = await a.invoke(remote, 'echo', {});
+    t.nobody(r);
+    t.assert.ok(r.error.message.endsWith(JSON.stringify(remote)), r.error.message);
+    t.assert.equal(await a.multipleInvoke(remote, 'echo', {}), undefined);
+  },
+
+  async 'publish and unpublish'(t) {
+    const a = await t.client(), b = await t.client(), objectName = t.name('o');
+    t.nobody(await a.invoke({ objectName }, 'echo', {}));
+    await b.publish({ ...b.getLocation(), objectName });
+    await b.publish({ ...b.getLocation(), objectName: objectName + '-2' });
+    t.assert.deepEqual((await a.invoke({ objectName }, 'echo', {})).host, b.getLocation());
+    await b.unpublish({ objectName });
+    t.nobody(await a.invoke({ objectName }, 'echo', {}));
+    t.assert.equal((await a.invoke({ objectName: objectName + '-2' }, 'echo', {})).success, true);
+    t.assert.equal((await a.invoke(where(b), 'echo', {})).success, true);
+  },
+
+  async 'calls go round'(t) {
+    const a = await t.client(), appName = t.name('app'), hits = [0, 0, 0, 0];
+    for (const i of hits.keys()) {
+      t.serve(await t.client({ appName }), 'job', () => { hits[i]++; return { i }; });
+    }
+    for (let n = 0; n < 40; n++) await a.invoke({ appName }, 'job', {});
+    t.assert.deepEqual(hits, [10, 10, 10, 10]);
+  },
+
+  async 'multipleInvoke has a reply of each'(t) {
+    const a = await t.client(), appName = t.name('app');
+    for (const processName of ['one', 'two', 'three']) {
+      t.serve(await t.client({ appName, processName }), 'job', (m) => ({ is: processName + m.data }));
+    }
+    for (let n = 0; n < 20; n++) {
+      const all = await a.multipleInvoke({ appName }, 'job', { data: n });
+      t.assert.deepEqual(all.map((r) => r.data.is).sort(), ['one' + n, 'three' + n, 'two' + n]);
+      for (const r of all) t.assert.deepEqual(r.remote, a.getLocation());
+    }
+  },
+
+  async 'send, multipleSend, broadcast'(t) {
+    const a = await t.client(), appName = t.name('app'), got = [], note = t.name('note');
+    const others = [await t.client({ appName }), await t.client({ appName }), await t.client()];
+    others.forEach((c, i) => c.on(note, (m) => got.push(`${i}:${m.data}`)));
+    a.on(note, (m) => got.push('a:' + m.data));
+    a.send({ appName }, note, { data: 'one' });
+    a.multipleSend({ appName }, note, { data: 'both' });
+    a.multipleSend(null, note, { data: 'all' });
+    await t.until(() => got.length >= 7, 3000, 'seven deliveries');
+    await t.sleep(30);
+    t.assert.deepEqual(got.filter((g) => g.endsWith('both')).sort(), ['0:both', '1:both']);
+    t.assert.deepEqual(got.filter((g) => g.endsWith('all')).sort(),
+      ['0:all', '1:all', '2:all', 'a:all']);
+    t.assert.equal(got.filter((g) => g.endsWith('one')).length, 1);
+  },
+
+  async 'sends arrive in their order'(t) {
+    const a = await t.client(), b = await t.client(), got = [];
+    b.on('seq', (m) => got.push(m.data));
+    for (let n = 0; n < 2000; n++) a[n % 3 ? 'send' : 'multipleSend'](where(b), 'seq', { data: n });
+    await t.until(() => got.length === 2000, 5000, '2000 deliveries');
+    t.assert.equal(got.findIndex((x, n) => x !== n), -1);
+  },
+
+  async 'a thousand calls at once'(t) {
+    const appName = t.name('app'), callers = [];
+    for (let i = 0; i < 3; i++) {
+      t.serve(await t.client({ appName }), 'square', (m) => ({ of: m.data, is: m.data ** 2 }));
+    }
+    for (let i = 0; i < 4; i++) callers.push(await t.client());
+    await Promise.all(callers.flatMap((c, i) => [...Array(250).keys()].map(async (n) => {
+      const x = i * 1000 + n + 1;
+      t.assert.deepEqual((await c.invoke({ appName }, 'square', { data: x })).data,
+        { of: x, is: x * x });
+    })));
+  },
+
+  async 'four megabytes there and back'(t) {
+    const a = await t.client(), b = await t.client();
+    const text = crypto.randomBytes(3 << 20).toString('base64');
+    const r = await a.invoke(where(b), 'echo', { data: text });
+    t.assert.ok(r.data.echo.data === text);
+  },
+
+  async 'an error of the provider'(t) {
+    const a = await t.client(), b = await t.client();
+    t.serve(b, 'pay', () => {
+      throw Object.assign(new RangeError('no funds'), { code: 'E_FUNDS', details: { need: 5 } });
+    });
+    const r = await a.invoke(where(b), 'pay', {});
+    t.assert.equal(r.success, false);
+    t.assert.equal(r.error.message, 'no funds');
+    t.assert.equal(r.error.code, 'E_FUNDS');
+    t.assert.deepEqual(r.error.details, { need: 5 });
+  },
+
+  async 'a provider that never answers'(t) {
+    const a = await t.client(), appName = t.name('app');
+    t.serve(await t.client({ appName }), 'stall', () => new Promise(() => {}));
+    t.serve(await t.client({ appName }), 'stall', () => ({ fine: true }));
+    // Mostly the client's own clock is the first, but the hub's may be; both say the same.
+    const one = await a.invoke({ appName }, 'stall', { timeout: 200 }).then((r) => r.error, (e) => e);
+    t.assert.equal(one.name, 'MessengerRequestTimeoutError');
+    t.assert.equal(one.message, 'target no response in 200ms');
+    // The hub's clock has to be the faster one here, so the client is told another time.
+    const all = await new Promise((done) => {
+      const message = { remote: { appName }, action: 'stall', broadcast: true, timeout: 150,
+        needReply: true, host: a.getLocation() };
+      a.messengerClient.send('PANDORA_HUB_ACTION_MSG_UP', message, (e, r) => done(r), 4000);
+    });
+    t.assert.deepEqual(all.batchReply.map((r) => (r.success ? r.data : r.error.message)),
+      [{ fine: true }, 'target no response in 150ms']);
+  },
+
+  async 'objects through a proxy'(t) {
+    const p = await t.facade(), c = await t.facade(), name = t.name('math');
+    await p.publish(Math, { name, tag: 'latest' });
+    const consumer = c.getConsumer({ name, tag: 'latest' });
+    const { methods, properties } = await consumer.introspect();
+    t.assert.ok(methods.some((m) => m.name === 'hypot' && m.type === 'function'));
+    t.assert.ok(properties.some((m) => m.name === 'PI' && m.type === 'number'));
+    t.assert.equal(await consumer.invoke('max', [3, 11, 5]), 11);
+    const proxy = await c.getProxy({ name, tag: 'latest' });
+    t.assert.equal(await proxy.sign(-3), -1);
+    t.assert.equal(await proxy.getProperty('E'), Math.E);
+    t.assert.ok(await failed(consumer.invoke('nothing', [])));
+  },
+
+  async 'tags of objects count'(t) {
+    const name = t.name('o'), c = await t.facade();
+    await (await t.facade()).publish({ who: () => 'one' }, { name, tag: 'v1' });
+    await (await t.facade()).publish({ who: () => 'two' }, { name, tag: 'v2' });
+    for (const tag of ['v2', 'v2', 'v1', 'v2', 'v1', 'v1', 'v1', 'v2', 'v2']) {
+      const got = await c.getConsumer({ name, tag }).invoke('who', []);
+      t.assert.equal(got, tag === 'v1' ? 'one' : 'two');
+    }
+    const error = await failed(c.getConsumer({ name, tag: 'v3' }).introspect());
+    t.nobody({ success: false, error });
+    await (await t.facade()).publish({ who: () => 'any' }, { name });
+    t.assert.equal(await c.getConsumer({ name, tag: 'v3' }).invoke('who', []), 'any');
+  },
+
+  async 'subscriptions'(t) {
+    const p = await t.facade(), name = t.name('feed'), got = [], log = [];
+    let push;
+    await p.publish({
+      subscribe(what, callback) { log.push('+' + what); push = callback; },
+      unsubscribe(what) { log.push('-' + what); },
+    }, { name });
+    const one = await (await t.facade()).getProxy({ name });
+    const two = await (await t.facade()).getProxy({ name });
+    await one.subscribe('price', (...x) => got.push(['one', ...x]));
+    await two.subscribe('price', (...x) => got.push(['two', ...x]));
+    await push('ACME', 12.5, null);
+    t.assert.deepEqual(got.sort(), [['one', 'ACME', 12.5, null], ['two', 'ACME', 12.5, null]]);
+    await one.unsubscribe('price');
+    await push('ACME', 13);
+    t.assert.deepEqual(got.slice(2), [['two', 'ACME', 13]]);
+    await two.unsubscribe('price');
+    t.assert.deepEqual(log, ['+price', '-price']);
+  },
+
+  async 'the config manager'(t) {
+    const m = await t.facade(), c = await t.facade(), got = [];
+    await m.initConfigManager();
+    await c.initConfigClient();
+    const manager = m.getConfigManager(), client = c.getConfigClient();
+    await manager.publish('db', { url: 'one' });
+    t.assert.deepEqual(await client.getConfig('db'), { url: 'one' });
+    await client.subscribe('db', (x) => got.push(x));
+    await manager.publish('db', { url: 'two' });
+    await client.unsubscribe('db');
+    await manager.publish('db', 'unheard');
+    t.assert.deepEqual(got, [{ url: 'one' }, { url: 'two' }]);
+  },
+
+  async 'a client that is killed'(t) {
+    const appName = t.name('app'), a = await t.client(), other = await t.client({ appName });
+    t.serve(other, 'stall', () => ({ fine: true }));
+    const child = await t.child({ appName, processName: 'doomed' });
+    const doomed = { appName, processName: 'doomed' };
+    t.assert.equal((await a.invoke(doomed, 'pid', {})).data.pid, child.pid);
+    const call = a.invoke(doomed, 'stall', { timeout: 60000 });
+    const both = a.multipleInvoke({ appName }, 'stall', { timeout: 60000 });
+    await child.hears('stalling');
+    child.kill('SIGKILL');
+    const r = await t.within(4000, call, 'the answer to a call of a dead provider');
+    t.assert.equal(r.success, false);
+    t.assert.equal(r.error.message, 'target disconnected before it answered');
+    const all = await t.within(4000, both, 'the answer of both');
+    t.assert.deepEqual(all.map((x) => x.success).sort(), [false, true]);
+    t.nobody(await a.invoke(doomed, 'pid', {}));
+    t.assert.deepEqual((await a.invoke({ appName }, 'echo', {})).host, other.getLocation());
+  },
+
+  async 'a client that writes nonsense'(t) {
+    const a = await t.client(), b = await t.client(), appName = b.getLocation().appName;
+    const bad = await t.client({ appName });
+    bad.messengerClient._connect = () => {};
+    bad.messengerClient._socket.write(Buffer.from('000000000100000003'.concat('7b7b7b'), 'hex'));
+    await t.until(async () => (await a.multipleInvoke({ appName }, 'echo', {})).length === 1, 4000,
+      'the route being forgotten');
+    t.assert.equal((await a.invoke(where(b), 'echo', {})).success, true);
+  },
+
+  async 'the hub starts again'(t) {
+    const appName = t.name('app'), objectName = t.name('o');
+    const a = await t.client({ appName }), b = await t.client({ appName });
+    await b.publish({ ...b.getLocation(), objectName });
+    t.assert.equal((await a.invoke({ objectName }, 'echo', {})).success, true);
+    await t.hub('restart');
+    const again = () => a.invoke({ objectName }, 'echo', { timeout: 500 })
+      .then((r) => r.success, () => false);
+    await t.until(again, 6000, 'the object being there again');
+    t.assert.deepEqual((await a.invoke({ objectName }, 'echo', {})).host, b.getLocation());
+    const both = () => b.multipleInvoke({ appName }, 'echo', { timeout: 500 })
+      .then((r) => r.length === 2, () => false);
+    await t.until(both, 4000, 'both being there again');
+  },
+};
