@@ -200,6 +200,9 @@ func (s *socket) native() bool { return s.conn.Native() }
 
 func (s *socket) end(cause error) {
 	h := s.hub
+	if errors.Is(cause, transport.ErrConnLost) || errors.Is(cause, transport.ErrClosed) {
+		return // it is ending already
+	}
 	if errors.Is(cause, transport.ErrFull) {
 		h.core.stats.cut.Add(1)
 	}
