@@ -3,7 +3,6 @@
 package transport
 
 import (
-	"context"
 	"os"
 	"sync"
 
@@ -77,12 +76,13 @@ func (a *epollAcceptor) welcome(s socket) {
 		return
 	}
 	c := newConn(l.set, peer, l.group)
+	e := newEpoll(c, s, l)
 	if err := l.admit(c); err != nil {
 		c.cancel(err)
 		s.close()
 		return
 	}
-	_ = startEpoll(context.Background(), c, s, l) // a server's cannot fail
+	e.begin()
 }
 
 // stop takes no more connections; it waits until that is so.

@@ -21,7 +21,7 @@ import (
 //	        |   ^ give up      ^
 //	 bytes  v   |              | give up
 //	       filling <------> partial      (between two reads of a long reply)
-//	        |
+//	        |             short replies to callbacks skip filling
 //	        v  reply ends, or the connection does
 //	       done -> free (by the caller; by the loop for callbacks)
 //
@@ -45,6 +45,7 @@ const phaseBits = 8
 type slot struct {
 	state    atomic.Uint64 // id<<phaseBits | phase
 	index    uint32        // immutable
+	id       uint32        // of the call; the caller's, as long as the slot is his
 	free     int32         // next in the free list; guarded by calls.mu
 	code     wire.Code     // of an error reply; filling
 	err      error         // filling
@@ -71,8 +72,6 @@ func (s *slot) phase(id uint32) phase {
 	return phase(v & (1<<phaseBits - 1))
 }
 
-func (s *slot) id() uint32 { return uint32(s.state.Load() >> phaseBits) }
-
 // wake has the caller look again. A token more than needed does no harm.
 func (s *slot) wake() {
 	select {
@@ -82,14 +81,14 @@ func (s *slot) wake() {
 }
 
 const (
-	chunkBits = 5
+	chunkBits = 6
 	chunkSize = 1 << chunkBits
 )
 
 // calls is the table of this side's calls, and the gate that they go through: credit of the peer,
 // room in the outbox.
 type calls struct {
-	dir      []atomic.Pointer[[chunkSize]slot] // made with the first call
+	dir      []atomic.Pointer[[chunkSize]slot] // immutable; the chunks come as they are needed
 	slotBits int                               // of an id; immutable
 	limit    int                               // Limits.MaxPending; immutable
 	tombs    atomic.Int32
@@ -123,6 +122,7 @@ type waiters struct {
 
 func (k *calls) init(limit int) {
 	k.limit = limit
+	k.dir = make([]atomic.Pointer[[chunkSize]slot], (limit+chunkSize-1)/chunkSize)
 	k.slotBits = max(chunkBits, bits.Len(uint(limit-1)))
 	k.freeHead, k.freeTail = -1, -1
 	k.due.Store(never)
@@ -182,7 +182,7 @@ func (k *calls) openLocked(call bool) error {
 
 func (k *calls) roomLocked(c *econn, cost int64, call bool) bool {
 	return k.bytes >= cost && (!call || k.pending < k.peerCalls) &&
-		c.out.bytes.Load() <= int64(c.set.Limits.Outbox)
+		!c.out.full.Load()
 }
 
 // takeLocked takes the slot that has been free for longest, or a new one.
@@ -200,13 +200,17 @@ func (k *calls) takeLocked() *slot {
 	} else {
 		s = k.makeLocked()
 	}
-	gen := s.id()>>k.slotBits + 1
+	k.rename(s)
+	return s
+}
+
+// rename gives a free slot the id of its next call.
+func (k *calls) rename(s *slot) {
+	gen := s.id>>k.slotBits + 1
 	if gen >= 1<<(32-k.slotBits) {
 		gen = 1
 	}
-	id := gen<<k.slotBits | s.index
-	s.state.Store(uint64(id)<<phaseBits | uint64(phaseFree))
-	return s
+	s.id = gen<<k.slotBits | s.index
 }
 
 // open lets the reply of the call in s come in: its fields are set. On a connection that has died
@@ -221,9 +225,6 @@ func (k *calls) open(c *econn, s *slot, id uint32, cost int64) error {
 }
 
 func (k *calls) makeLocked() *slot {
-	if k.dir == nil {
-		k.dir = make([]atomic.Pointer[[chunkSize]slot], (k.limit+chunkSize-1)/chunkSize)
-	}
 	i := k.made
 	if i%chunkSize == 0 {
 		chunk := new([chunkSize]slot)
@@ -239,10 +240,24 @@ func (k *calls) makeLocked() *slot {
 
 // release frees a slot whose call is over. The caller of the call has what it wanted of it.
 func (k *calls) release(c *econn, s *slot, refund int64) {
-	s.buf, s.reply, s.err, s.callback, s.parcel, s.code = nil, nil, nil, nil, nil, 0
-	s.deadline.Store(0)
-	s.state.Store(s.state.Load() &^ (1<<phaseBits - 1)) // phaseFree
+	s.clear()
 	k.mu.Lock()
+	k.freeLocked(s)
+	k.bytes += refund
+	k.grantLocked(c)
+	k.mu.Unlock()
+	c.checkQuiet()
+}
+
+// clear forgets the call. Its phase stays what it was, done or tomb, which is as good as free.
+func (s *slot) clear() {
+	s.buf, s.reply, s.err, s.callback, s.parcel, s.code = nil, nil, nil, nil, nil, 0
+	if s.deadline.Load() != 0 {
+		s.deadline.Store(0)
+	}
+}
+
+func (k *calls) freeLocked(s *slot) {
 	s.free = -1
 	if k.freeTail < 0 {
 		k.freeHead = int32(s.index)
@@ -251,9 +266,72 @@ func (k *calls) release(c *econn, s *slot, refund int64) {
 	}
 	k.freeTail = int32(s.index)
 	k.pending--
-	k.bytes += refund
+}
+
+// stash is what the loop keeps of the table while it handles a batch: slots of calls whose callback
+// has come, and some credit, so that callbacks which call again need no lock. At the end of the batch
+// everything goes back.
+type stash struct {
+	slots []*slot // in the order in which they came free; loop only
+	first int     // loop only
+	bytes int64   // loop only
+}
+
+// stashMax is how many slots, and stashBytes how much credit, a stash takes at most.
+const (
+	stashMax   = 512
+	stashBytes = 64 << 10
+)
+
+// keep puts a free slot into the stash; false says that it is full.
+func (t *stash) keep(s *slot) bool {
+	if len(t.slots) >= stashMax {
+		return false
+	}
+	s.clear()
+	t.slots = append(t.slots, s)
+	return true
+}
+
+// take returns a slot out of the stash and pays for a call of cost bytes, or nil.
+func (t *stash) take(k *calls, cost int64) *slot {
+	if t.first == len(t.slots) {
+		return nil
+	}
+	if t.bytes < cost {
+		k.mu.Lock()
+		if n := min(k.bytes, stashBytes); k.waiters.head == nil && k.err == nil && n > 0 {
+			k.bytes -= n
+			t.bytes += n
+		}
+		k.mu.Unlock()
+		if t.bytes < cost {
+			return nil
+		}
+	}
+	t.bytes -= cost
+	s := t.slots[t.first]
+	t.slots[t.first] = nil
+	t.first++
+	k.rename(s)
+	return s
+}
+
+// giveBack returns everything to the table.
+func (t *stash) giveBack(c *econn) {
+	if len(t.slots) == 0 && t.bytes == 0 {
+		return
+	}
+	k := &c.calls
+	k.mu.Lock()
+	for _, s := range t.slots[t.first:] {
+		k.freeLocked(s)
+	}
+	k.bytes += t.bytes
 	k.grantLocked(c)
 	k.mu.Unlock()
+	clear(t.slots[t.first:])
+	t.slots, t.first, t.bytes = t.slots[:0], 0, 0
 	c.checkQuiet()
 }
 

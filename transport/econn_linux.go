@@ -63,6 +63,8 @@ type econn struct {
 	todo     atomic.Uint32 // partner: loop.post
 	nextTodo *econn        // guarded by loop.mu, then the loop's
 	mode     mode          // read lease
+	stash    stash         // loop only
+	owedHere int64         // bytes of credit to be given back; loop only
 	dirty    bool          // replies wait to be flushed after this batch; loop only
 	filesOK  bool          // descriptors were negotiated; set before native
 }
@@ -89,6 +91,8 @@ type leadState struct {
 	uses    atomic.Uint32
 	seen    uint32 // uses at the last tick; loop only
 	inbound atomic.Bool
+	// collects says that the leader lets others run and will write what they send.
+	collects atomic.Bool
 }
 
 // arming is what epoll has been asked to report. A report ends it for both directions.
@@ -123,10 +127,11 @@ type counts struct {
 // lost makes the error of calls whose connection ended by itself.
 func lost(cause error) error { return fmt.Errorf("%w: %w", ErrConnLost, cause) }
 
-// startEpoll makes the engine of c on s, which is its own from now on.
-func startEpoll(ctx context.Context, c *Conn, s socket, l *Listener) error {
+// newEpoll makes the engine of c on s, which is its own from now on. It does nothing before begin.
+func newEpoll(c *Conn, s socket, l *Listener) *econn {
 	e := &econn{pub: c, set: c.set, loop: c.group.loops.pick(), listener: l, fd: s.fd}
 	e.calls.init(c.set.Limits.MaxPending)
+	e.out.limit = int64(c.set.Limits.Outbox)
 	e.side.ready = make(chan struct{})
 	e.ending.quiet = make(chan struct{})
 	e.ending.done = make(chan struct{})
@@ -135,7 +140,6 @@ func startEpoll(ctx context.Context, c *Conn, s socket, l *Listener) error {
 	e.lead.spin.init(c.set.busyPoll)
 	e.side.peerMax.Store(uint32(c.set.Limits.MaxBody))
 	e.in.lease.Store(leaseLoop) // until it is open
-	c.eng = e
 	if !c.set.server {
 		e.mode = modeGreeting
 		h := c.set.hello()
@@ -144,21 +148,26 @@ func startEpoll(ctx context.Context, c *Conn, s socket, l *Listener) error {
 	if c.ownGroup {
 		e.loop.exit = e.ending.done
 	}
-	e.loop.post(e, todoOpen)
-	if c.set.server {
-		return nil
-	}
+	c.eng = e
+	return e
+}
+
+// begin hands the connection to its loop.
+func (c *econn) begin() { c.loop.post(c, todoOpen) }
+
+// greet waits for the answer to the hello of a client.
+func (c *econn) greet(ctx context.Context) error {
 	select {
-	case <-e.side.ready:
-		if err := e.err(); err != nil {
-			<-e.ending.done
+	case <-c.side.ready:
+		if err := c.err(); err != nil {
+			<-c.ending.done
 			return err
 		}
 		return nil
 	case <-ctx.Done():
-		e.kill(fmt.Errorf("no answer to the hello: %w", ctx.Err()))
-		<-e.ending.done
-		return e.err()
+		c.kill(fmt.Errorf("no answer to the hello: %w", ctx.Err()))
+		<-c.ending.done
+		return c.err()
 	}
 }
 
@@ -265,6 +274,8 @@ func (c *econn) after(o outcome) {
 	if c.dirty {
 		c.dirty = false
 		c.flushOrArm()
+	} else {
+		c.stash.giveBack(c)
 	}
 	switch {
 	case c.ending.dead.Load() || o == readOver:
@@ -308,6 +319,9 @@ func (c *econn) readGuarded() (o outcome) {
 
 // flushOrArm writes what waits, or has epoll tell when that is possible.
 func (c *econn) flushOrArm() {
+	c.out.uncork()
+	c.stash.giveBack(c)
+	c.checkOutbox()
 	if !c.flush(math.MaxInt) {
 		c.armWrite()
 	}
@@ -437,7 +451,7 @@ func (c *econn) hold(n int64) error {
 		return err
 	}
 	limit := c.set.Limits.ConnMemory
-	if v := c.ending.held.Add(n); n > 0 && v+c.out.bytes.Load() > limit {
+	if v := c.ending.held.Add(n); n > 0 && v > limit {
 		return &LimitError{What: "bytes held by the connection", Value: v, Limit: limit}
 	}
 	return nil
@@ -445,7 +459,10 @@ func (c *econn) hold(n int64) error {
 
 // checkOutbox ends a connection whose peer does not take what it is owed.
 func (c *econn) checkOutbox() {
-	n := c.out.bytes.Load()
+	if !c.out.full.Load() {
+		return
+	}
+	_, n := c.out.load()
 	if n+c.ending.held.Load() > c.set.Limits.ConnMemory {
 		c.kill(&LimitError{What: "bytes held by the connection", Value: n,
 			Limit: c.set.Limits.ConnMemory})
@@ -619,7 +636,7 @@ func (c *econn) close(ctx context.Context) error {
 
 // checkQuiet ends the wait of close when nothing is left to finish.
 func (c *econn) checkQuiet() {
-	if c.ending.closing.Load() && !c.out.waiting() && c.serving.count() == 0 &&
+	if c.ending.closing.Load() && !c.out.pending.Load() && c.serving.count() == 0 &&
 		c.calls.waiting() <= 0 {
 		c.markQuiet()
 	}
@@ -644,7 +661,7 @@ func (c *econn) stats() Stats {
 	k.mu.Unlock()
 	s.Tombstones = int(k.tombs.Load())
 	s.Serving = c.serving.count()
-	s.OutboxFrames, s.OutboxBytes = int(c.out.frames.Load()), c.out.bytes.Load()
+	s.OutboxFrames, s.OutboxBytes = c.out.load()
 	s.HeldBytes = c.ending.held.Load() + s.OutboxBytes
 	return s
 }
@@ -683,6 +700,9 @@ func (c *econn) ping(ctx context.Context) error {
 	}
 	if c.loop.here() {
 		return ErrOnLoop
+	}
+	if err := ctx.Err(); err != nil {
+		return err
 	}
 	p := &c.side.pings
 	ch := make(chan struct{})

@@ -25,5 +25,10 @@ func startConn(ctx context.Context, c *Conn, s socket) error {
 	if c.set.portable {
 		return startPortable(ctx, c, s, nil)
 	}
-	return startEpoll(ctx, c, s, nil)
+	e := newEpoll(c, s, nil)
+	e.begin()
+	if c.set.server {
+		return nil
+	}
+	return e.greet(ctx)
 }

@@ -3,6 +3,7 @@
 package transport
 
 import (
+	"errors"
 	"io"
 	"os"
 	"sync/atomic"
@@ -42,6 +43,7 @@ type inbox struct {
 	buf   []byte
 	r, w  int // buf[r:w] is not parsed yet
 	long  bool
+	left  bool // buf[r:w] begins with a frame that a leader left for the loop
 
 	// A long frame whose body is being read to where it belongs:
 	busy     bool // there is one
@@ -54,6 +56,7 @@ type inbox struct {
 	trusted  int         // size of the longest message that came whole lately
 	files    []*os.File  // received, not yet claimed by a frame
 	received int64       // bytes of calls and oneways
+	pongs    int         // queued since the peer last took something
 }
 
 // assembly is a long body of the peer, as it comes in.
@@ -78,8 +81,12 @@ const (
 // read takes what is there, once, and handles every frame that is whole. The read lease is held.
 func (c *econn) read(leader bool) outcome {
 	in := &c.in
-	if leader && in.busy && in.asm != nil {
+	if leader && (in.left || in.busy && in.asm != nil) {
 		return readOther
+	}
+	if in.left {
+		in.left = false
+		return c.parse(false)
 	}
 	n, e := c.fill()
 	switch {
@@ -180,6 +187,7 @@ func (c *econn) parse(leader bool) outcome {
 			continue
 		}
 		if leader && !c.leads(h) {
+			in.left = true
 			result = readOther
 			break
 		}
@@ -187,9 +195,7 @@ func (c *econn) parse(leader bool) outcome {
 			c.violation(err)
 			return readOver
 		}
-		if h.Length > c.set.maxFrame {
-			c.violation(&LimitError{What: "body bytes", Value: int64(h.Length),
-				Limit: int64(c.set.maxFrame)})
+		if !c.fits(h) {
 			return readOver
 		}
 		if in.w-in.r-wire.HeaderSize < int(h.Length) {
@@ -218,6 +224,19 @@ func (c *econn) parse(leader bool) outcome {
 		return readOver
 	}
 	return result
+}
+
+// fits judges the length that a header claims.
+func (c *econn) fits(h wire.Header) bool {
+	limit, what := int64(c.set.maxFrame), "body bytes"
+	if h.Flags&wire.Control != 0 {
+		limit, what = wire.MaxControl, "control bytes"
+	}
+	if int64(h.Length) > limit {
+		c.violation(&LimitError{What: what, Value: int64(h.Length), Limit: limit})
+		return false
+	}
+	return true
 }
 
 // leads says whether a leader may handle the frame: a reply that a caller waits for, or control
@@ -318,7 +337,13 @@ func (c *econn) control(h wire.Header, body []byte) bool {
 		return false
 	}
 	switch kind {
+	case wire.KindHello:
+		c.violation(errSecondHello)
+		return false
 	case wire.KindPing:
+		if !c.mayPing() {
+			return false
+		}
 		c.out.putControl(c.pub.group, wire.KindPong, h.ID, 0)
 		c.dirty = true
 	case wire.KindPong:
@@ -338,12 +363,33 @@ func (c *econn) control(h wire.Header, body []byte) bool {
 	return true
 }
 
+// maxPongsUnread is how many pings are answered while the peer takes nothing.
+const maxPongsUnread = 1024
+
+var errSecondHello = errors.New("second hello")
+
+// mayPing ends the connection of a peer that pings on and on and reads no answer.
+func (c *econn) mayPing() bool {
+	if !c.out.stalled.Load() {
+		c.in.pongs = 0
+	}
+	if c.in.pongs++; c.in.pongs > maxPongsUnread {
+		c.violation(&LimitError{What: "pings without reading", Value: int64(c.in.pongs), Limit: maxPongsUnread})
+		return false
+	}
+	return true
+}
+
 // replied completes the call that a whole reply is for.
 func (c *econn) replied(h wire.Header, body []byte) bool {
 	s := c.calls.find(h.ID)
 	if s == nil {
 		c.count.late.Add(1)
 		return true
+	}
+	if s.phase(h.ID) == phaseWaiting && s.callback != nil &&
+		s.move(h.ID, phaseWaiting, phaseDone) {
+		return c.callBack(s, h, body)
 	}
 	if s.move(h.ID, phaseWaiting, phaseFilling) {
 		meta, payload, err := wire.ParseBody(body)
@@ -368,19 +414,35 @@ func (c *econn) replied(h wire.Header, body []byte) bool {
 	return true
 }
 
-// complete hands payload, which is borrowed, to the call in slot s; the slot is filling.
-func (c *econn) complete(s *slot, id uint32, payload []byte) {
-	if done := s.callback; done != nil {
-		err := s.err
-		s.move(id, phaseFilling, phaseDone)
+// callBack tells the callback of the call in s, which is done, its reply. Loop only.
+func (c *econn) callBack(s *slot, h wire.Header, body []byte) bool {
+	done, buf := s.callback, s.buf
+	if !c.stash.keep(s) {
 		c.calls.release(c, s, 0)
-		done(payload, err)
-		return
 	}
+	meta, payload, err := wire.ParseBody(body)
+	if err != nil {
+		c.violation(err)
+		done(nil, c.err())
+		return false
+	}
+	if h.Flags == wire.FlagsError {
+		done(nil, &RemoteError{Code: meta.Code, Text: string(payload)})
+		return true
+	}
+	if buf != nil {
+		payload = append(buf[:0], payload...)
+	}
+	done(payload, nil)
+	return true
+}
+
+// complete hands payload, which is borrowed, to the caller of the call in s; the slot is filling.
+func (c *econn) complete(s *slot, id uint32, payload []byte) {
 	if s.err == nil {
 		s.reply = append(s.buf[:0], payload...)
 	}
-	s.move(id, phaseFilling, phaseDone)
+	s.state.Store(uint64(id)<<phaseBits | uint64(phaseDone))
 	if c.lead.slot != s {
 		c.lead.woken++
 		s.wake()
@@ -410,7 +472,7 @@ func (c *econn) endReply(s *slot, id uint32) {
 // late handles the reply to a call that was given up: its slot is free again.
 func (c *econn) late(s *slot, id uint32) {
 	c.count.late.Add(1)
-	if s.phase(id) == phaseTomb {
+	if s.move(id, phaseTomb, phaseDone) {
 		c.calls.tombs.Add(-1)
 		c.calls.release(c, s, 0)
 	}

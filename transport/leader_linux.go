@@ -75,7 +75,7 @@ func (c *econn) do(ctx context.Context, m Message, buf []byte) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	id := s.id()
+	id := s.id
 	s.buf = buf
 	var until int64
 	if m.Timeout > 0 {
@@ -86,35 +86,42 @@ func (c *econn) do(ctx context.Context, m Message, buf []byte) ([]byte, error) {
 	if err := c.calls.open(c, s, id, cost); err != nil {
 		return nil, err
 	}
-	if err := c.submit(wire.FlagsCall, id, &m, &meta, s); err != nil {
+	if s.parcel, err = c.submit(wire.FlagsCall, id, &m, &meta, false); err != nil {
 		return nil, c.takeUp(s, id, err, cost)
 	}
 	stalled := !c.flushCrowd()
 	return c.await(ctx, s, id, until, stalled, cost)
 }
 
-// submit queues a call or oneway. The memory of a long body is lent by the parcel in s, until it is
-// withdrawn.
-func (c *econn) submit(f wire.Flags, id uint32, m *Message, meta *wire.Meta, s *slot) error {
+// submit queues a call or oneway. The memory of a long body is lent by the parcel that it returns,
+// until that is withdrawn.
+func (c *econn) submit(f wire.Flags, id uint32, m *Message, meta *wire.Meta, corked bool,
+) (*parcel, error) {
 	n := m.size()
 	c.traceOut(wire.Header{Flags: f, ID: id, Length: uint32(n)}, n)
 	if n <= copyMax && len(m.Files) == 0 {
 		h := wire.Header{Flags: f, ID: id, Length: uint32(meta.Size() + n)}
-		c.out.put(c.pub.group, &c.out.normal, h, meta, m.Body, m.Gather)
-		return nil
+		if corked {
+			c.out.putCorked(c.pub.group, corkNormal, h, meta, m.Body, m.Gather)
+		} else {
+			c.out.put(c.pub.group, &c.out.normal, h, meta, m.Body, m.Gather)
+		}
+		return nil, nil
+	}
+	if corked {
+		c.out.uncork()
 	}
 	files, err := duplicateFiles(m.Files)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	p := c.pub.group.parcel()
 	p.flags, p.id, p.split, p.left, p.files = f, id, true, n, files
 	p.meta = meta.AppendTo(p.meta[:0])
 	p.pieces = append(p.pieces[:0], m.Body)
 	p.pieces = append(p.pieces, m.Gather...)
-	s.parcel = p
 	c.out.putParcel(c.pub.group, &c.out.normal, p)
-	return nil
+	return p, nil
 }
 
 // takeUp frees the slot of a call that could not be submitted.
@@ -151,6 +158,9 @@ func (c *econn) traceOut(h wire.Header, n int) {
 // flushCrowd is flush for a caller. When other calls are under way it lets their callers append
 // first, so that one write takes all of them.
 func (c *econn) flushCrowd() bool {
+	if c.lead.collects.Load() {
+		return true // the leader looks after it has said that it collects no more
+	}
 	o := &c.out
 	if c.lead.blocked.Load() > 0 && !o.stalled.Load() && o.lease.CompareAndSwap(false, true) {
 		runtime.Gosched()
@@ -275,7 +285,7 @@ func (c *econn) leadReads(ctx context.Context, s *slot, id uint32, until int64) 
 	c.lead.slot = s
 	for turn := 1; ; turn++ {
 		o := readEmpty
-		if turn > 1 || c.lead.spin.budget > 0 || c.in.r < c.in.w {
+		if turn > 1 || c.lead.spin.budget > 0 || c.in.left {
 			o = c.read(true)
 		}
 		if o == readSome {
@@ -294,10 +304,7 @@ func (c *econn) leadReads(ctx context.Context, s *slot, id uint32, until int64) 
 			c.handOver()
 			return false
 		case readSome:
-			if c.lead.woken > 0 {
-				c.lead.woken = 0
-				runtime.Gosched() // those who were completed have something to do
-			}
+			c.yieldToWoken()
 			continue
 		}
 		if c.out.broken.Load() {
@@ -319,6 +326,22 @@ func (c *econn) leadReads(ctx context.Context, s *slot, id uint32, until int64) 
 			c.retireArmed()
 			return false
 		}
+	}
+}
+
+// yieldToWoken lets those run who were completed. What they send in this time they leave to the
+// leader, who writes all of it at once.
+func (c *econn) yieldToWoken() {
+	p := &c.lead
+	if p.woken == 0 {
+		return
+	}
+	p.woken = 0
+	p.collects.Store(true)
+	runtime.Gosched()
+	p.collects.Store(false)
+	if !c.flush(flushBudget) {
+		c.armWrite()
 	}
 }
 
@@ -360,8 +383,8 @@ func (c *econn) handOver() {
 func (c *econn) retire() {
 	p := &c.lead
 	p.uses.Add(1)
-	if !c.in.busy && c.in.w-c.in.r >= wire.HeaderSize {
-		c.handOver() // whole frames are there that are not for a leader
+	if c.in.left {
+		c.handOver()
 		return
 	}
 	if !p.inPark.Load() || p.inbound.Load() || c.out.stalled.Load() {
@@ -402,11 +425,17 @@ func (c *econn) start(m Message, buf []byte, done func([]byte, error)) error {
 	}
 	meta := m.meta(timeout)
 	cost := int64(frameSize(meta.Size(), m.size(), true))
-	s, err := c.calls.acquire(c, cost)
-	if err != nil {
-		return err
+	here := c.loop.here()
+	var s *slot
+	if here && !c.ending.closing.Load() {
+		s = c.stash.take(&c.calls, cost)
 	}
-	id := s.id()
+	if s == nil {
+		if s, err = c.calls.acquire(c, cost); err != nil {
+			return err
+		}
+	}
+	id := s.id
 	s.buf, s.callback = buf, done
 	if timeout > 0 {
 		until := nanotime() + int64(timeout)
@@ -416,17 +445,17 @@ func (c *econn) start(m Message, buf []byte, done func([]byte, error)) error {
 	if err := c.calls.open(c, s, id, cost); err != nil {
 		return err
 	}
-	if err := c.submit(wire.FlagsCall, id, &m, &meta, s); err != nil {
+	p, err := c.submit(wire.FlagsCall, id, &m, &meta, here)
+	if err != nil {
 		return c.takeUp(s, id, err, cost)
 	}
-	c.sent(s)
+	c.sent(p, here)
 	return nil
 }
 
 // sent flushes what a call or oneway queued, and takes lent memory back by copying what is left.
-func (c *econn) sent(s *slot) {
-	p := s.parcel
-	if p == nil && c.loop.here() {
+func (c *econn) sent(p *parcel, here bool) {
+	if p == nil && here {
 		c.dirtyNow()
 		return
 	}
@@ -434,7 +463,6 @@ func (c *econn) sent(s *slot) {
 		c.armWrite()
 	}
 	if p != nil {
-		s.parcel = nil
 		c.lend(p)
 	}
 }
@@ -470,11 +498,12 @@ func (c *econn) post(ctx context.Context, m Message, wait bool) error {
 	if n > wire.PartSize {
 		id = c.side.parts.Add(1)
 	}
-	var s slot
-	if err := c.submit(wire.FlagsOneway, id, &m, &meta, &s); err != nil {
+	here := c.loop.here()
+	p, err := c.submit(wire.FlagsOneway, id, &m, &meta, here)
+	if err != nil {
 		return err
 	}
-	c.sent(&s)
+	c.sent(p, here)
 	return nil
 }
 
@@ -491,8 +520,7 @@ func (c *econn) writeFrame(h wire.Header, body []byte, gather [][]byte) error {
 	if uint64(n) > math.MaxUint32 {
 		return &LimitError{"body bytes", int64(n), math.MaxUint32}
 	}
-	total := c.out.bytes.Load() + int64(n) + wire.HeaderSize
-	if total > int64(c.set.Limits.Outbox) && c.out.waiting() {
+	if frames, bytes := c.out.load(); frames > 0 && bytes+int64(n) > c.out.limit {
 		return ErrFull
 	}
 	h.Length = uint32(n)

@@ -23,10 +23,6 @@ func (c *econn) beginLong(h wire.Header) (begun, ok bool) {
 	if h.Length <= longBody {
 		return false, true
 	}
-	if h.Flags&wire.Control != 0 {
-		c.violation(&LimitError{What: "control bytes", Value: int64(h.Length), Limit: wire.MaxControl})
-		return false, false
-	}
 	in := &c.in
 	body := in.buf[in.r+wire.HeaderSize : in.w]
 	if !metaThere(body) && !c.continues(h) {
@@ -126,9 +122,9 @@ func (c *econn) beginAssembly(h wire.Header, body []byte) (a *assembly, skip int
 		c.violation(err)
 		return nil, 0, false
 	}
-	if len(in.asms) >= maxAssemblies {
-		c.violation(&LimitError{What: "messages in parts under way", Value: int64(len(in.asms)) + 1,
-			Limit: maxAssemblies})
+	if n, limit := len(in.asms), min(maxAssemblies, c.set.Limits.MaxCalls); n >= limit {
+		c.violation(&LimitError{What: "messages in parts under way", Value: int64(n) + 1,
+			Limit: int64(limit)})
 		return nil, 0, false
 	}
 	files, ok := c.claimFiles(meta.Files)

@@ -32,14 +32,18 @@ const (
 //
 // Lock order: calls.mu before outbox.mu; neither is held across a system call.
 type outbox struct {
-	lease   atomic.Bool  // partner: every flush
-	stalled atomic.Bool  // the socket takes no more; an EPOLLOUT or a leader ends it
-	broken  atomic.Bool  // the peer reads no more
-	bytes   atomic.Int64 // waiting to be written, headers included
-	frames  atomic.Int64 // of them
-	w       batch        // write lease
+	lease   atomic.Bool // partner: every flush
+	pending atomic.Bool // there is something to write; set and cleared under mu
+	full    atomic.Bool // over the watermark; set and cleared under mu
+	stalled atomic.Bool // the socket takes no more; an EPOLLOUT or a leader ends it
+	broken  atomic.Bool // the peer reads no more
+	limit   int64       // the watermark, in bytes; immutable
+	w       batch       // write lease
+	cork    [2]*segment // frames of the loop's batch: urgent, normal; loop only
 
 	mu     sync.Mutex
+	bytes  int64     // in the queues and in the batch, headers included; guarded by mu
+	frames int       // of them; guarded by mu
 	urgent queue     // guarded by mu
 	normal queue     // guarded by mu
 	large  []*parcel // with parts left, in turns; guarded by mu
@@ -132,6 +136,7 @@ type batch struct {
 	lent   int // how many of the last vecs are the parcel's memory
 	files  []int
 	frames int
+	out    int64 // bytes written that are not taken off outbox.bytes yet
 }
 
 // segmentLocked returns the last segment of q with room for n more bytes.
@@ -144,11 +149,45 @@ func (o *outbox) segmentLocked(g *Group, q *queue, n int) *segment {
 	return s
 }
 
+// addedLocked counts what was queued.
+func (o *outbox) addedLocked(frames int, n int64) {
+	o.frames += frames
+	o.bytes += n
+	if !o.pending.Load() {
+		o.pending.Store(true)
+	}
+	if o.bytes > o.limit && !o.full.Load() {
+		o.full.Store(true)
+	}
+}
+
+// takenLocked counts what was written or thrown away.
+func (o *outbox) takenLocked(frames int, n int64) {
+	o.frames -= frames
+	o.bytes -= n
+	if o.bytes <= o.limit && o.full.Load() {
+		o.full.Store(false)
+	}
+}
+
+// load is how much waits to be written.
+func (o *outbox) load() (frames int, bytes int64) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.frames, o.bytes
+}
+
 // put appends one small frame to q.
 func (o *outbox) put(g *Group, q *queue, h wire.Header, m *wire.Meta, body []byte, more [][]byte) {
 	n := wire.HeaderSize + int(h.Length)
 	o.mu.Lock()
-	s := o.segmentLocked(g, q, n)
+	o.segmentLocked(g, q, n).add(h, m, body, more)
+	o.addedLocked(1, int64(n))
+	o.mu.Unlock()
+}
+
+// add appends one small frame.
+func (s *segment) add(h wire.Header, m *wire.Meta, body []byte, more [][]byte) {
 	b := h.AppendTo(s.buf)
 	if m != nil {
 		b = m.AppendTo(b)
@@ -159,12 +198,47 @@ func (o *outbox) put(g *Group, q *queue, h wire.Header, m *wire.Meta, body []byt
 	}
 	s.buf = b
 	s.frames++
-	o.bytes.Add(int64(n))
-	o.mu.Unlock()
-	o.frames.Add(1)
 }
 
-// putControl appends a control frame that encode writes.
+// The corks of an outbox.
+const (
+	corkUrgent = 0
+	corkNormal = 1
+)
+
+// putCorked is put for the loop: the frame waits for the end of the batch that the loop is handling,
+// without a lock. The caller sees to it that uncork comes.
+func (o *outbox) putCorked(g *Group, cork int, h wire.Header, m *wire.Meta, body []byte,
+	more [][]byte) {
+	s := o.cork[cork]
+	if s != nil && len(s.buf)+wire.HeaderSize+int(h.Length) > segmentSize {
+		o.uncork()
+		s = nil
+	}
+	if s == nil {
+		s = g.segment()
+		o.cork[cork] = s
+	}
+	s.add(h, m, body, more)
+}
+
+// uncork queues what the loop's batch has collected. Loop only.
+func (o *outbox) uncork() {
+	if o.cork[corkUrgent] == nil && o.cork[corkNormal] == nil {
+		return
+	}
+	o.mu.Lock()
+	for i, q := range [...]*queue{&o.urgent, &o.normal} {
+		if s := o.cork[i]; s != nil {
+			q.push(s)
+			o.addedLocked(s.frames, int64(len(s.buf)))
+			o.cork[i] = nil
+		}
+	}
+	o.mu.Unlock()
+}
+
+// putControl appends a control frame.
 func (o *outbox) putControl(g *Group, kind wire.ControlKind, id uint32, credit uint64) {
 	o.mu.Lock()
 	s := o.segmentLocked(g, &o.urgent, 64)
@@ -175,9 +249,8 @@ func (o *outbox) putControl(g *Group, kind wire.ControlKind, id uint32, credit u
 		s.buf = wire.AppendControl(s.buf, kind, id)
 	}
 	s.frames++
-	o.bytes.Add(int64(len(s.buf) - was))
+	o.addedLocked(1, int64(len(s.buf)-was))
 	o.mu.Unlock()
-	o.frames.Add(1)
 }
 
 // putRaw appends a whole frame that is encoded already.
@@ -186,9 +259,8 @@ func (o *outbox) putRaw(g *Group, q *queue, frame []byte) {
 	s := o.segmentLocked(g, q, len(frame))
 	s.buf = append(s.buf, frame...)
 	s.frames++
-	o.bytes.Add(int64(len(frame)))
+	o.addedLocked(1, int64(len(frame)))
 	o.mu.Unlock()
-	o.frames.Add(1)
 }
 
 // putParcel queues p behind what is in q.
@@ -197,9 +269,8 @@ func (o *outbox) putParcel(g *Group, q *queue, p *parcel) {
 	s := g.segment()
 	s.parcel = p
 	q.push(s)
-	o.bytes.Add(int64(p.wireSize()))
+	o.addedLocked(1, int64(p.wireSize()))
 	o.mu.Unlock()
-	o.frames.Add(1)
 }
 
 // wireSize is the number of bytes that p takes on the wire, before it has begun.
@@ -216,14 +287,11 @@ func frameSize(meta, payload int, split bool) int {
 	return frames*wire.HeaderSize + meta + payload
 }
 
-// waiting says whether there is something to write.
-func (o *outbox) waiting() bool { return o.bytes.Load() > 0 }
-
 // flush writes what waits, if nobody else does. After budget bytes the rest is the loop's. It
 // reports false when the socket takes no more: the caller has to see to it that somebody goes on.
 func (c *econn) flush(budget int) bool {
 	o := &c.out
-	for o.waiting() && !o.broken.Load() && !o.stalled.Load() {
+	for o.pending.Load() && !o.broken.Load() && !o.stalled.Load() {
 		if !o.lease.CompareAndSwap(false, true) {
 			return true // the holder looks again after it has let go
 		}
@@ -271,8 +339,10 @@ func (c *econn) wrote(n int) {
 	o := &c.out
 	w := &o.w
 	c.count.bytesOut.Add(uint64(n))
-	o.bytes.Add(int64(-n))
-	o.stalled.Store(false)
+	w.out += int64(n)
+	if o.stalled.Load() {
+		o.stalled.Store(false)
+	}
 	for n > 0 {
 		v := w.vecs[0]
 		if n < len(v) {
@@ -288,7 +358,6 @@ func (c *econn) wrote(n int) {
 		return
 	}
 	c.count.framesOut.Add(uint64(w.frames))
-	o.frames.Add(int64(-w.frames))
 	o.batchDone(c.pub.group)
 	c.calls.roomMade(c)
 }
@@ -302,19 +371,19 @@ func (o *outbox) batchDone(g *Group) {
 			w.segs[i] = nil
 		}
 	}
-	if p := w.parcel; p != nil {
-		w.parcel = nil
-		o.mu.Lock()
-		last := p.left == 0
-		if !last {
-			o.large = append(o.large, p)
-		}
-		o.mu.Unlock()
-		if last {
-			p.finish(g)
-		}
+	p := w.parcel
+	w.parcel = nil
+	o.mu.Lock()
+	o.takenLocked(w.frames, w.out)
+	last := p != nil && p.left == 0
+	if p != nil && !last {
+		o.large = append(o.large, p)
 	}
-	w.frames, w.lent = 0, 0
+	o.mu.Unlock()
+	if last {
+		p.finish(g)
+	}
+	w.frames, w.lent, w.out = 0, 0, 0
 }
 
 // fill takes the next batch out of the queues; it reports false when they are empty.
@@ -332,6 +401,9 @@ func (o *outbox) fill(g *Group) bool {
 	}
 	if p != nil {
 		w.addPart(p)
+	}
+	if len(w.vecs) == 0 {
+		o.pending.Store(false)
 	}
 	o.mu.Unlock()
 	return len(w.vecs) > 0
@@ -515,10 +587,11 @@ func (o *outbox) dropLocked(g *Group, p *parcel) {
 			rest = 0
 		}
 	}
-	o.bytes.Add(int64(-rest))
+	frames := 0
 	if !p.begun || p.left > 0 {
-		o.frames.Add(-1) // else the batch counts it
+		frames = 1 // else the batch counts it
 	}
+	o.takenLocked(frames, int64(rest))
 	if w.parcel == p {
 		w.parcel = nil
 		p.stage = nil // may still be in the batch, and stays with it
@@ -548,7 +621,17 @@ func (c *econn) writeFailed(e unix.Errno) {
 func (o *outbox) discard(g *Group) (frames, bytes int) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	frames, bytes = int(o.frames.Swap(0)), int(o.bytes.Swap(0))
+	frames, bytes = o.frames, int(o.bytes-o.w.out)
+	o.takenLocked(o.frames, o.bytes)
+	o.pending.Store(false)
+	for i, s := range o.cork {
+		if s != nil {
+			frames += s.frames
+			bytes += len(s.buf)
+			g.putSegment(s)
+			o.cork[i] = nil
+		}
+	}
 	for _, q := range [...]*queue{&o.urgent, &o.normal} {
 		for q.head != nil {
 			s := q.pop()

@@ -6,6 +6,7 @@ import (
 	"context"
 	"os"
 	"sync"
+	"sync/atomic"
 
 	"github.com/pithos-ipc/pithos/wire"
 )
@@ -13,6 +14,8 @@ import (
 // serving is the table of the peer's calls that outlived their handler, by id. Calls that are
 // answered on the loop never enter it.
 type serving struct {
+	some atomic.Bool // n > 0; set and cleared under mu
+
 	mu      sync.Mutex
 	buckets []*Request // chains, guarded by mu; made with the first
 	n       int        // guarded by mu
@@ -32,6 +35,7 @@ func (t *serving) replace(old, r *Request, there bool) {
 	r.next = *b
 	*b = r
 	t.n++
+	t.some.Store(true)
 }
 
 func (t *serving) growLocked() {
@@ -75,6 +79,7 @@ func (t *serving) removeLocked(r *Request) {
 			*p = r.next
 			r.next = nil
 			t.n--
+			t.some.Store(t.n > 0)
 			return
 		}
 	}
@@ -142,7 +147,7 @@ func (c *econn) served(r *Request) {
 		return
 	}
 	if r.oneway {
-		c.giveBack(r.cost)
+		c.giveBackHere(r.cost)
 	}
 	if r.life != nil || r.files != nil {
 		r.finish()
@@ -167,9 +172,12 @@ func (c *econn) unhandled(r *Request) {
 // admitCall says whether a call may come in. If not, it is answered, or the connection ends.
 func (c *econn) admitCall(id uint32, cost int64) bool {
 	t := &c.serving
-	t.mu.Lock()
-	n, twice := t.n, t.findLocked(id) != nil
-	t.mu.Unlock()
+	n, twice := 0, false
+	if t.some.Load() {
+		t.mu.Lock()
+		n, twice = t.n, t.findLocked(id) != nil
+		t.mu.Unlock()
+	}
 	switch {
 	case twice:
 		c.violation(&duplicateError{id})
@@ -203,7 +211,7 @@ func (c *econn) cancelled(id uint32) {
 
 // giveBack returns credit for n bytes that this side is done with; it travels in lots.
 func (c *econn) giveBack(n int64) {
-	if c.side.owed.Add(n) < c.set.Limits.MaxCallBytes/4 {
+	if c.side.owed.Add(n) < c.set.Limits.MaxCallBytes/8 {
 		return
 	}
 	n = c.side.owed.Swap(0)
@@ -219,9 +227,18 @@ func (c *econn) giveBack(n int64) {
 	}
 }
 
+// giveBackHere is giveBack for requests that were over within their handler. Loop only.
+func (c *econn) giveBackHere(n int64) {
+	c.owedHere += n
+	if c.owedHere >= c.set.Limits.MaxCallBytes/8 {
+		n, c.owedHere = c.owedHere, 0
+		c.giveBack(n)
+	}
+}
+
 // reply answers r, once.
 func (c *econn) reply(r *Request, f replyFrame) error {
-	if r.oneway {
+	if r.oneway || r.detached {
 		return ErrReplied
 	}
 	n := f.size()
@@ -240,6 +257,12 @@ func (c *econn) reply(r *Request, f replyFrame) error {
 	if n <= copyMax {
 		h := wire.Header{Flags: f.flags(), ID: r.id, Length: uint32(m.Size() + n)}
 		c.traceOut(h, n)
+		if onLoop {
+			c.out.putCorked(c.pub.group, corkUrgent, h, &m, f.body, f.gather)
+			c.dirty = true
+			c.over(r)
+			return nil
+		}
 		c.out.put(c.pub.group, &c.out.urgent, h, &m, f.body, f.gather)
 	} else {
 		c.replyLong(r, &m, &f, n)
@@ -286,11 +309,13 @@ func (c *econn) over(r *Request) {
 	if !r.onLoop && !r.oneway {
 		c.serving.remove(r)
 	}
-	c.giveBack(r.cost)
-	if !r.onLoop {
-		r.finish()
-		c.checkQuiet()
+	if r.onLoop {
+		c.giveBackHere(r.cost)
+		return
 	}
+	c.giveBack(r.cost)
+	r.finish()
+	c.checkQuiet()
 }
 
 // detach makes a request that outlives its handler.

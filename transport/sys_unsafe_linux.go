@@ -12,7 +12,8 @@ import (
 
 // The system calls of the hot path. Those that cannot block are raw: they do not tell the scheduler,
 // which costs more than the call. The race detector does not see what the kernel reads and writes, so
-// in its builds the bytes go through a copy that it does see.
+// in its builds the bytes go through a copy that it does see, and through the calls of package unix,
+// which tell it that what was before a write is before the read of its bytes.
 
 // maxVecs is how many pieces one write takes.
 const maxVecs = 16
@@ -21,9 +22,12 @@ const maxVecs = 16
 func recv(fd int, b []byte) (int, unix.Errno) {
 	if raceEnabled {
 		scratch := make([]byte, len(b))
-		n, e := rawRecv(fd, scratch)
+		n, err := unix.Read(fd, scratch)
+		if err != nil {
+			return 0, errno(err)
+		}
 		copy(b, scratch[:n])
-		return n, e
+		return n, 0
 	}
 	return rawRecv(fd, b)
 }
@@ -48,6 +52,10 @@ func send(fd int, vecs [][]byte, files []int) (int, unix.Errno) {
 		joined := make([]byte, 0, 64<<10)
 		for _, v := range vecs[:min(len(vecs), maxVecs)] {
 			joined = append(joined, v...)
+		}
+		if len(files) == 0 {
+			n, err := unix.Write(fd, joined)
+			return max(n, 0), errno(err)
 		}
 		vecs = [][]byte{joined}
 	}
@@ -142,6 +150,9 @@ func appendRights(files []*os.File, oob []byte) []*os.File {
 }
 
 func errno(err error) unix.Errno {
+	if err == nil {
+		return 0
+	}
 	if e, ok := err.(unix.Errno); ok {
 		return e
 	}
