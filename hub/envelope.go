@@ -27,8 +27,6 @@ const maxAction = 256
 // What is read from bodies. Everything else passes as it is.
 var (
 	envelopeKeys = []string{"action", "data"}
-	packageKeys  = []string{"host", "data"} // of ONLINE and PUBLISH
-	dataKeys     = []string{"selector"}     // of the data of PUBLISH
 	messageKeys  = []string{"remote", "broadcast", "needReply", "timeout", "host"}
 )
 

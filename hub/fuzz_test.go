@@ -18,7 +18,7 @@ func FuzzFrames(f *testing.F) {
 		`{"action":` + name + `PUBLISH_UP","data":{"data":{"selector":{"objectName":"\ud800"}}}}`,
 		`{"action":` + name + `UNPUBLISH_UP","data":{"data":{"selector":{}}}}`,
 		`{"action":` + name + `MSG_UP","data":{"remote":{},"broadcast":1,"needReply":true}}`,
-		`{"action":` + name + `MSG_UP","data":{"remote":{"appName":"x"},"needReply":1,"timeout":"5"}}`,
+		`{"action":` + name + `MSG_UP","data":{"remote":{"pid":"x"},"needReply":1,"timeout":"5"}}`,
 		`{"action":` + name + `MSG_UP","data":{"broadcast":true,"needReply":true,"host":[]}}`,
 		`{"action":` + name + `MSG_UP","data":{"remote":null,"needReply":{}}}`,
 		`{"action":"response_callback_1","data":{"a":[1]}}`,

@@ -24,7 +24,7 @@ func TestTimeoutOfACall(t *testing.T) {
 		time.Sleep(240*time.Millisecond + callerFirst - 1)
 		synctest.Wait()
 		require.Empty(t, a.take())
-		time.Sleep(1)
+		time.Sleep(time.Nanosecond)
 		synctest.Wait()
 		require.Equal(t, `{"action":"response_callback_1","data":{"success":false,"error":{`+
 			`"stack":"MessengerRequestTimeoutError: target no response in 240ms",`+
