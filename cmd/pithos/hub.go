@@ -1,0 +1,169 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/pithos-ipc/pithos/hub"
+	"github.com/pithos-ipc/pithos/transport"
+)
+
+// hubFlags are the flags of hub.
+type hubFlags struct {
+	pandora  bool
+	busyPoll time.Duration
+	limits   hub.Limits
+	maxConns int
+	logs     string
+	verbose  bool
+	grace    time.Duration
+}
+
+func newHub(s *socketFlag) *cobra.Command {
+	var f hubFlags
+	cmd := &cobra.Command{
+		Use:   "hub",
+		Short: "Run a hub, which the other processes call each other through",
+		Long: `Runs a hub until it is told to stop, and prints where it listens. With --pandora it
+listens where Pandora's Node clients look for their hub, too: at
+pandorajs_pandora_msg_hub.sock in $PANDORA_TMP_DIR, else in the system's temporary folder.
+
+SIGTERM and SIGINT close it in good order: calls under way get an answer, and everything is
+sent that was queued. A second signal ends it at once.`,
+		Example: `  pithos hub
+  pithos hub --pandora
+  pithos hub --socket /run/shop/hub.sock --log json
+  PANDORA_TMP_DIR=/run/shop pithos hub --pandora --busy-poll 0 --max-body 1048576`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			signals := make(chan os.Signal, 2)
+			signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+			defer signal.Stop(signals)
+			return f.run(s, cmd.OutOrStdout(), cmd.ErrOrStderr(), signals)
+		},
+	}
+	flags := cmd.Flags()
+	flags.BoolVar(&f.pandora, "pandora", false, "listen where Pandora's clients look, too")
+	flags.DurationVar(&f.busyPoll, "busy-poll", transport.DefaultBusyPoll, "longest time to poll "+
+		"before blocking; 0: never poll")
+	flags.IntVar(&f.limits.MaxBody, "max-body", hub.DefaultMaxBody, "largest body of a frame, in "+
+		"bytes")
+	flags.IntVar(&f.limits.MaxBatch, "max-batch", hub.DefaultMaxBatch, "largest reply with the "+
+		"answers of many, in bytes")
+	flags.IntVar(&f.limits.MaxOutbox, "max-outbox", hub.DefaultMaxOutbox, "bytes that may wait "+
+		"for a peer before it is disconnected")
+	flags.IntVar(&f.limits.MaxPending, "max-pending", hub.DefaultMaxPending, "calls of one peer "+
+		"without an answer")
+	flags.IntVar(&f.maxConns, "max-conns", transport.DefaultMaxConns, "connections of each socket")
+	flags.StringVar(&f.logs, "log", "text", "form of the log on standard error: text, json")
+	flags.BoolVarP(&f.verbose, "verbose", "v", false, "log who comes and goes")
+	flags.DurationVar(&f.grace, "grace", 10*time.Second, "time to close in good order")
+	return cmd
+}
+
+// run serves until the first of signals, closes in good order, and gives that up at the second.
+func (f *hubFlags) run(s *socketFlag, stdout, stderr io.Writer, signals <-chan os.Signal) error {
+	log, err := f.logger(stderr)
+	if err == nil {
+		err = f.check()
+	}
+	if err != nil {
+		return err
+	}
+	o := hub.Options{Limits: f.limits, Logger: log}
+	o.Transport.BusyPoll = &f.busyPoll
+	o.Transport.Limits.MaxConns = f.maxConns
+	h := hub.New(o)
+	if err := f.listen(h, s, stdout, log); err != nil {
+		return errors.Join(err, f.close(h, log, signals))
+	}
+	log.Info("stopping", "signal", (<-signals).String())
+	return f.close(h, log, signals)
+}
+
+func (f *hubFlags) check() error {
+	for _, n := range [...]struct {
+		flag  string
+		value int
+	}{
+		{"max-body", f.limits.MaxBody}, {"max-batch", f.limits.MaxBatch},
+		{"max-outbox", f.limits.MaxOutbox}, {"max-pending", f.limits.MaxPending},
+		{"max-conns", f.maxConns},
+	} {
+		if n.value <= 0 {
+			return fmt.Errorf("--%s %d: want more than 0", n.flag, n.value)
+		}
+	}
+	if f.busyPoll < 0 {
+		return fmt.Errorf("--busy-poll %s: want 0 or more", f.busyPoll)
+	}
+	return nil
+}
+
+func (f *hubFlags) logger(w io.Writer) (*slog.Logger, error) {
+	o := &slog.HandlerOptions{Level: slog.LevelInfo}
+	if f.verbose {
+		o.Level = slog.LevelDebug
+	}
+	switch f.logs {
+	case "text":
+		return slog.New(slog.NewTextHandler(w, o)), nil
+	case "json":
+		return slog.New(slog.NewJSONHandler(w, o)), nil
+	}
+	return nil, fmt.Errorf("--log %q: want text or json", f.logs)
+}
+
+// listen binds the sockets and prints them. With --pandora, the hub's usual place being taken by
+// another hub is no reason to fail: there may be one for each folder of Pandora's.
+func (f *hubFlags) listen(h *hub.Hub, s *socketFlag, stdout io.Writer, log *slog.Logger) error {
+	var addresses []string
+	if f.pandora {
+		addresses = append(addresses, hub.PandoraPath())
+	}
+	own, err := s.address()
+	if err != nil {
+		return err
+	}
+	if !f.pandora || own != addresses[0] {
+		addresses = append(addresses, own)
+	}
+	for i, a := range addresses {
+		err := h.Listen(a)
+		if i > 0 && !s.chosen() && errors.Is(err, transport.ErrInUse) {
+			log.Warn("another hub is at the usual socket", "socket", a)
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		fmt.Fprintf(stdout, "listening at %s\n", a)
+	}
+	return nil
+}
+
+// close ends h in good order, within the time there is and until the next signal.
+func (f *hubFlags) close(h *hub.Hub, log *slog.Logger, signals <-chan os.Signal) error {
+	ctx, cancel := context.WithTimeout(context.Background(), f.grace)
+	defer cancel()
+	closed := make(chan error, 1)
+	go func() { closed <- h.Close(ctx) }() // ends with the process at the latest
+	select {
+	case err := <-closed:
+		if err != nil {
+			log.Warn("closed, not everything was finished", "lost", err)
+		}
+		return nil
+	case s := <-signals:
+		return fmt.Errorf("forced to stop by a second signal: %s", s)
+	}
+}

@@ -1,0 +1,212 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"io/fs"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/pithos-ipc/pithos/wire"
+)
+
+// hubProcess is a hub in a process of its own.
+type hubProcess struct {
+	t      *testing.T
+	cmd    *exec.Cmd
+	stdout *bufio.Reader
+	stderr bytes.Buffer
+}
+
+// startHub starts a hub and reads the lines that say where it listens.
+func startHub(t *testing.T, env []string, listening []string, args ...string) *hubProcess {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	h := &hubProcess{t: t, cmd: process(t, append([]string{"hub"}, args...)...)}
+	h.cmd.Env = append(h.cmd.Env, env...)
+	h.cmd.Stderr = &h.stderr
+	out, err := h.cmd.StdoutPipe()
+	require.NoError(t, err)
+	h.stdout = bufio.NewReader(out)
+	require.NoError(t, h.cmd.Start())
+	stop := context.AfterFunc(ctx, func() { h.cmd.Process.Kill() })
+	t.Cleanup(func() {
+		stop()
+		cancel()
+		if h.cmd.ProcessState == nil {
+			h.cmd.Process.Kill()
+			h.cmd.Wait()
+		}
+	})
+	for _, want := range listening {
+		line, err := h.stdout.ReadString('\n')
+		require.NoError(t, err, "%s", &h.stderr)
+		require.Equal(t, "listening at "+want+"\n", line)
+	}
+	return h
+}
+
+// stop sends signals and returns the exit code.
+func (h *hubProcess) stop(signals ...os.Signal) int {
+	h.t.Helper()
+	for _, s := range signals {
+		require.NoError(h.t, h.cmd.Process.Signal(s))
+	}
+	_, err := io.Copy(io.Discard, h.stdout)
+	require.NoError(h.t, err)
+	_ = h.cmd.Wait()
+	return h.cmd.ProcessState.ExitCode()
+}
+
+func requireGone(t *testing.T, path string) {
+	t.Helper()
+	_, err := os.Lstat(path)
+	require.ErrorIs(t, err, fs.ErrNotExist)
+}
+
+func TestHub(t *testing.T) {
+	for _, s := range []os.Signal{os.Interrupt, syscall.SIGTERM} {
+		t.Run(s.String(), func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "hub.sock")
+			h := startHub(t, nil, []string{path}, "--socket", path, "--busy-poll", "0")
+			st, err := os.Stat(path)
+			require.NoError(t, err)
+			require.Equal(t, fs.FileMode(0o600), st.Mode().Perm())
+			r := pithos("", "ping", "--socket", path, "-c", "1")
+			require.Zero(t, r.code, r.stderr)
+			require.Zero(t, h.stop(s))
+			requireGone(t, path)
+			require.Contains(t, h.stderr.String(), "level=INFO msg=stopping signal="+s.String())
+		})
+	}
+}
+
+// TestHubPandora listens at Pandora's path and at its own, and routes there.
+func TestHubPandora(t *testing.T) {
+	dir := t.TempDir()
+	path, own := filepath.Join(dir, "pandorajs_pandora_msg_hub.sock"), filepath.Join(dir, "own")
+	env := []string{"PANDORA_TMP_DIR=" + dir, socketVariable + "=" + own}
+	h := startHub(t, env, []string{path, own}, "--pandora", "--log", "json", "--verbose")
+	c, err := net.Dial("unix", path)
+	require.NoError(t, err)
+	defer c.Close()
+	body := `{"action":"PANDORA_HUB_ACTION_ONLINE_UP","data":` +
+		`{"host":{"clientId":"a"},"needReply":true}}`
+	_, err = c.Write(wire.Frame{Header: wire.Header{ID: 1}, Body: []byte(body)}.AppendTo(nil))
+	require.NoError(t, err)
+	b := make([]byte, 1024)
+	n, err := c.Read(b)
+	require.NoError(t, err)
+	f, _, err := wire.ParseFrame(b[:n], 1024)
+	require.NoError(t, err)
+	require.JSONEq(t, `{"action":"response_callback_1","data":{"success":true}}`, string(f.Body))
+
+	require.Zero(t, h.stop(syscall.SIGTERM))
+	requireGone(t, path)
+	requireGone(t, own)
+	for line := range bytes.Lines(h.stderr.Bytes()) {
+		require.True(t, json.Valid(line), "log line %q", line)
+	}
+}
+
+// TestHubInUse starts a second hub where one is.
+func TestHubInUse(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "hub.sock")
+	first := startHub(t, nil, []string{path}, "--socket", path)
+	second := startHub(t, nil, nil, "--socket", path)
+	require.Equal(t, 1, second.stop())
+	require.Equal(t, fmt.Sprintf("pithos: transport: listen %s: transport: address in use by a "+
+		"live server\n", path), second.stderr.String())
+	require.Zero(t, pithos("", "ping", "--socket", path, "-c", "1").code, "the first one lives")
+
+	node := filepath.Join(dir, "pandorajs_pandora_msg_hub.sock")
+	third := startHub(t, []string{"PANDORA_TMP_DIR=" + dir}, []string{node}, "--pandora",
+		"--socket", path)
+	require.Equal(t, 1, third.stop(), "a socket that was asked for has to be had")
+	requireGone(t, node)
+	require.Zero(t, first.stop(syscall.SIGTERM))
+}
+
+// TestHubRestart starts a hub where one was killed.
+func TestHubRestart(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "hub.sock")
+	h := startHub(t, nil, []string{path}, "--socket", path)
+	require.Equal(t, -1, h.stop(os.Kill))
+	h = startHub(t, nil, []string{path}, "--socket", path)
+	require.Zero(t, pithos("", "ping", "--socket", path, "-c", "1").code)
+	require.Zero(t, h.stop(syscall.SIGTERM))
+}
+
+// TestHubForced stops a hub that waits for a peer which does not read: the second signal ends it.
+func TestHubForced(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "hub.sock")
+	h := startHub(t, nil, []string{path}, "--socket", path, "--grace", "1h")
+	var conns [2]net.Conn
+	for i := range conns {
+		c, err := net.Dial("unix", path)
+		require.NoError(t, err)
+		defer c.Close()
+		conns[i] = c
+	}
+	body := `{"action":"PANDORA_HUB_ACTION_MSG_UP","data":{"broadcast":true,"data":"` +
+		string(bytes.Repeat([]byte("x"), 4<<20)) + `"}}`
+	_, err := conns[0].Write(wire.Frame{Header: wire.Header{ID: 1},
+		Body: []byte(body)}.AppendTo(nil))
+	require.NoError(t, err)
+	require.NoError(t, conns[1].SetReadDeadline(time.Now().Add(20*time.Second)))
+	_, err = io.ReadFull(conns[1], make([]byte, 100)) // and then nobody reads on
+	require.NoError(t, err)
+
+	require.NoError(t, h.cmd.Process.Signal(os.Interrupt))
+	await(t, func() bool { // no new ones: it is stopping
+		c, err := net.Dial("unix", path)
+		if err == nil {
+			c.Close()
+		}
+		return err != nil
+	})
+	require.Equal(t, 1, h.stop(os.Interrupt))
+	require.Contains(t, h.stderr.String(), "pithos: forced to stop by a second signal: interrupt\n")
+}
+
+// await waits until cond holds.
+func await(t *testing.T, cond func() bool) {
+	t.Helper()
+	for end := time.Now().Add(20 * time.Second); !cond(); time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("it does not come about")
+		}
+	}
+}
+
+func TestHubFlags(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "missing", "hub.sock")
+	for _, c := range []struct {
+		args []string
+		want string
+	}{
+		{[]string{"--log", "xml"}, `--log "xml": want text or json`},
+		{[]string{"--max-body", "0"}, "--max-body 0: want more than 0"},
+		{[]string{"--max-outbox", "-5"}, "--max-outbox -5: want more than 0"},
+		{[]string{"--busy-poll", "-1s"}, "--busy-poll -1s: want 0 or more"},
+		{[]string{"--socket", path}, "transport: listen " + path + ": open " + filepath.Dir(path) +
+			": no such file or directory"},
+		{[]string{"--socket", filepath.Dir(filepath.Dir(path))}, "transport: listen " +
+			filepath.Dir(filepath.Dir(path)) + ": bind 001: exists and is not a socket"},
+	} {
+		pithos("", append([]string{"hub"}, c.args...)...).requireFails(t, "",
+			"pithos: "+c.want+"\n")
+	}
+}

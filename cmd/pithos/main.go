@@ -1,0 +1,81 @@
+// Command pithos is the kernel from the command line: it runs a hub, measures, and looks inside.
+// Each verb is in the file of its name.
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/spf13/cobra"
+)
+
+func main() {
+	os.Exit(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
+}
+
+// run executes one command line and returns the exit code. Errors go to stderr.
+func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	root := newRoot()
+	root.SetArgs(args)
+	root.SetIn(stdin)
+	root.SetOut(stdout)
+	root.SetErr(stderr)
+	if err := root.Execute(); err != nil {
+		fmt.Fprintf(stderr, "pithos: %v\n", err)
+		return 1
+	}
+	return 0
+}
+
+// socketFlag is the flag that chooses the socket, the same on every verb.
+type socketFlag struct {
+	path string
+}
+
+// socketVariable is the variable of the environment that stands in for the flag.
+const socketVariable = "PITHOS_SOCKET"
+
+func (s *socketFlag) register(root *cobra.Command) {
+	root.PersistentFlags().StringVar(&s.path, "socket", "", "the socket: a path, or an abstract "+
+		"name after '@' (default $"+socketVariable+")")
+}
+
+// address is the socket to use: that of the flag, or of the environment.
+func (s *socketFlag) address() (string, error) {
+	if s.path != "" {
+		return s.path, nil
+	}
+	if path := os.Getenv(socketVariable); path != "" {
+		return path, nil
+	}
+	return "", errors.New("no socket: give --socket or set $" + socketVariable)
+}
+
+// chosen says whether somebody has named a socket.
+func (s *socketFlag) chosen() bool { return s.path != "" || os.Getenv(socketVariable) != "" }
+
+// newRoot makes the command with all its verbs.
+func newRoot() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "pithos",
+		Short: "An IPC kernel for Linux: frames, calls and a hub over Unix sockets",
+		Long: `Pithos connects the processes of one machine: over Unix sockets they call each other,
+by way of a hub that knows who offers what.`,
+		Example: `  pithos hub --pandora          run a hub that Pandora's clients find, too
+  pithos ping -c 3              see whether it answers, and how fast
+  pithos dump capture.bin       read frames that were written to a file`,
+		SilenceErrors: true,
+		SilenceUsage:  true,
+	}
+	s := &socketFlag{}
+	s.register(root)
+	root.AddCommand(
+		newDump(),
+		newHub(s),
+		newPing(s),
+		newVersion(),
+	)
+	return root
+}

@@ -1,0 +1,161 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"os/signal"
+	"slices"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/pithos-ipc/pithos/transport"
+)
+
+// pinger is what ping is asked to do.
+type pinger struct {
+	count    int
+	interval time.Duration
+	timeout  time.Duration
+	out      io.Writer
+}
+
+func newPing(s *socketFlag) *cobra.Command {
+	var p pinger
+	cmd := &cobra.Command{
+		Use:   "ping",
+		Short: "See whether a server answers, and how fast",
+		Long: `Connects to the socket, sends pings one after the other, and prints the time until
+each was answered. The answer comes from the loop of the connection, not from a handler. The
+exit code is 1 when the server cannot be reached, or when an answer is missing.`,
+		Example: `  pithos ping
+  pithos ping -c 1000 --interval 0
+  pithos ping --socket /run/user/1000/pithos/hub.sock -c 1 --timeout 200ms`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := p.check(); err != nil {
+				return err
+			}
+			address, err := s.address()
+			if err != nil {
+				return err
+			}
+			ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+			defer stop()
+			p.out = cmd.OutOrStdout()
+			return p.run(ctx, address)
+		},
+	}
+	cmd.Flags().IntVarP(&p.count, "count", "c", 4, "how many pings; 0: until interrupted")
+	cmd.Flags().DurationVar(&p.interval, "interval", time.Second, "time between two pings")
+	cmd.Flags().DurationVar(&p.timeout, "timeout", 5*time.Second, "longest time to connect, and "+
+		"to wait for each answer")
+	return cmd
+}
+
+func (p *pinger) check() error {
+	switch {
+	case p.count < 0:
+		return fmt.Errorf("--count %d: want 0 or more", p.count)
+	case p.interval < 0:
+		return fmt.Errorf("--interval %s: want 0 or more", p.interval)
+	case p.timeout <= 0:
+		return fmt.Errorf("--timeout %s: want more than 0", p.timeout)
+	}
+	return nil
+}
+
+// run pings the server at address until the count is reached or ctx ends.
+func (p *pinger) run(ctx context.Context, address string) (err error) {
+	dialCtx, cancel := context.WithTimeout(ctx, p.timeout)
+	defer cancel()
+	c, err := transport.Dial(dialCtx, address, transport.Options{})
+	if err != nil {
+		return explainDial(address, p.timeout, err)
+	}
+	defer c.Close(ctx)
+	fmt.Fprintf(p.out, "ping %s, %s\n", address, c.Peer())
+
+	var times []time.Duration
+	sent := 0
+	for ctx.Err() == nil && (p.count == 0 || sent < p.count) {
+		if sent > 0 && !pause(ctx, p.interval) {
+			break
+		}
+		took, err := p.once(ctx, c)
+		if err != nil && ctx.Err() != nil {
+			break // interrupted: this one does not count
+		}
+		sent++
+		switch {
+		case err == nil:
+			times = append(times, took)
+			fmt.Fprintf(p.out, "%d: %s\n", sent, took)
+		case errors.Is(err, context.DeadlineExceeded) && c.Err() == nil:
+			fmt.Fprintf(p.out, "%d: no answer within %s\n", sent, p.timeout)
+		default:
+			p.summary(sent, times)
+			return fmt.Errorf("ping %d: %w", sent, err)
+		}
+	}
+	p.summary(sent, times)
+	if missing := sent - len(times); missing > 0 {
+		return fmt.Errorf("%d of %d pings had no answer", missing, sent)
+	}
+	return nil
+}
+
+// once sends one ping and says how long its answer took.
+func (p *pinger) once(ctx context.Context, c *transport.Conn) (time.Duration, error) {
+	ctx, cancel := context.WithTimeout(ctx, p.timeout)
+	defer cancel()
+	begun := time.Now()
+	err := c.Ping(ctx)
+	return time.Since(begun), err
+}
+
+// summary prints what came back, and how fast.
+func (p *pinger) summary(sent int, times []time.Duration) {
+	fmt.Fprintf(p.out, "%d sent, %d answered", sent, len(times))
+	if n := len(times); n > 0 {
+		slices.Sort(times)
+		fmt.Fprintf(p.out, ", min %s, median %s, max %s", times[0], times[n/2], times[n-1])
+	}
+	fmt.Fprintln(p.out)
+}
+
+// pause waits for d and reports whether ctx let it.
+func pause(ctx context.Context, d time.Duration) bool {
+	if d == 0 {
+		return ctx.Err() == nil
+	}
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-t.C:
+		return true
+	}
+}
+
+// explainDial says in words why nobody could be reached at address.
+func explainDial(address string, timeout time.Duration, err error) error {
+	var call *os.SyscallError
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return fmt.Errorf("nobody listens at %s: there is no such socket", address)
+	case errors.Is(err, fs.ErrPermission):
+		return fmt.Errorf("not allowed to connect to %s: %w", address, err)
+	case errors.Is(err, context.DeadlineExceeded):
+		return fmt.Errorf("no server answered at %s within %s: %w", address, timeout, err)
+	case errors.As(err, &call) && call.Syscall == "connect":
+		return fmt.Errorf("nobody listens at %s: %w", address, call.Err)
+	}
+	return err
+}
