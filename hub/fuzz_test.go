@@ -22,7 +22,8 @@ func FuzzFrames(f *testing.F) {
 		`{"action":` + name + `MSG_UP","data":{"broadcast":true,"needReply":true,"host":[]}}`,
 		`{"action":` + name + `MSG_UP","data":{"remote":null,"needReply":{}}}`,
 		`{"action":"response_callback_1","data":{"a":[1]}}`,
-		`{"action":"response_callback_2"}`, `{"action":"connected","data":1}`, `[]`, `{`, "\"\xff\"",
+		`{"action":"response_callback_2"}`, `{"action":"connected","data":1}`, `[]`, `{`,
+		"\"\xff\"",
 	} {
 		f.Add([]byte(s), []byte(s))
 	}
