@@ -119,6 +119,9 @@ func (m *mux) Go(body, _ []byte, done func(reply []byte, err error)) error {
 func (m *mux) Close() error {
 	err := m.conn.Close()
 	<-m.done
+	if errors.Is(err, net.ErrClosed) {
+		return nil // the reader was first
+	}
 	return err
 }
 

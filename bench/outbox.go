@@ -3,7 +3,6 @@ package bench
 import (
 	"net"
 	"sync"
-	"sync/atomic"
 )
 
 // outbox is the write side of a mux. Frames gather in buf while a write is under way; whoever finds
@@ -14,15 +13,17 @@ import (
 //	reader in a batch ---> the reader claims at the end of its batch
 //
 // The reader never waits for a write: it writes only if it gets the turn at once, and only what the
-// socket takes at once. The rest, and the turn with it, goes to flushLoop.
+// socket takes at once. What is left then goes before everything else in the next turn, which
+// flushLoop is woken to take.
 //
 // Lock order: turn, then mu. mu is never held across a write.
 type outbox struct {
 	conn *net.UnixConn
 
 	turn   sync.Mutex  // held while writing
-	left   []byte      // guarded by turn; what the reader could not write, for flushLoop
-	spare  []byte      // guarded by turn; the buffer written last
+	left   []byte      // guarded by turn; what the reader could not write
+	held   []byte      // guarded by turn; the buffer that left lies in
+	spare  []byte      // guarded by turn; a buffer that has been written
 	vecs   [2][]byte   // guarded by turn; backs gather
 	gather net.Buffers // guarded by turn
 	try    attempt     // guarded by turn
@@ -33,9 +34,8 @@ type outbox struct {
 	batch   bool   // guarded by mu; the reader is handling frames and will claim
 	err     error  // guarded by mu; why nothing can be written any more
 
-	handed atomic.Bool   // the reader left its turn; partners: tryFlush sets it, finish clears it
-	kick   chan struct{} // holds one; wakes flushLoop
-	done   chan struct{} // closed when flushLoop has returned
+	kick chan struct{} // holds one; wakes flushLoop
+	done chan struct{} // closed when flushLoop has returned
 }
 
 func newOutbox(conn *net.UnixConn) (*outbox, error) {
@@ -87,6 +87,38 @@ func (o *outbox) write(flags byte, id uint32, body []byte) error {
 	return o.settle(b, err)
 }
 
+// take writes what the reader left, then removes what has gathered, claim and all. turn is held.
+func (o *outbox) take() ([]byte, error) {
+	if len(o.left) > 0 {
+		_, err := o.conn.Write(o.left)
+		o.left, o.spare, o.held = nil, o.held, nil
+		if err != nil {
+			o.fail(err)
+		}
+	}
+	return o.remove()
+}
+
+func (o *outbox) remove() ([]byte, error) {
+	o.mu.Lock()
+	b := o.buf
+	o.buf = o.spare[:0]
+	o.claimed = false
+	err := o.err
+	o.mu.Unlock()
+	o.spare = nil
+	return b, err
+}
+
+// settle keeps b for the next take and remembers err. turn is held.
+func (o *outbox) settle(b []byte, err error) error {
+	o.spare = b
+	if err != nil {
+		o.fail(err)
+	}
+	return err
+}
+
 // begin says that the reader handles frames: until end nobody else needs to flush.
 func (o *outbox) begin() {
 	o.mu.Lock()
@@ -119,18 +151,20 @@ func (o *outbox) tryFlush() {
 		o.wake()
 		return
 	}
-	b, err := o.take()
-	n := 0
-	if err == nil {
-		n = o.try.write(b)
+	if len(o.left) == 0 {
+		b, err := o.remove()
+		n := 0
+		if err == nil {
+			n = o.try.write(b)
+		}
+		if n == len(b) || err != nil {
+			o.spare = b
+			o.turn.Unlock()
+			return
+		}
+		o.left, o.held = b[n:], b
 	}
-	o.spare = b
-	if n == len(b) || err != nil {
-		o.turn.Unlock()
-		return
-	}
-	o.left = b[n:]
-	o.handed.Store(true)
+	o.turn.Unlock()
 	o.wake()
 }
 
@@ -139,26 +173,6 @@ func (o *outbox) wake() {
 	case o.kick <- struct{}{}:
 	default:
 	}
-}
-
-// take removes what has gathered, claim and all. turn is held.
-func (o *outbox) take() ([]byte, error) {
-	o.mu.Lock()
-	b := o.buf
-	o.buf = o.spare[:0]
-	o.claimed = false
-	err := o.err
-	o.mu.Unlock()
-	return b, err
-}
-
-// settle keeps b for the next take and remembers err. turn is held.
-func (o *outbox) settle(b []byte, err error) error {
-	o.spare = b
-	if err != nil {
-		o.fail(err)
-	}
-	return err
 }
 
 // fail makes every later append and flush return err.
@@ -174,22 +188,8 @@ func (o *outbox) fail(err error) {
 func (o *outbox) flushLoop() {
 	defer close(o.done)
 	for range o.kick {
-		if o.finish() != nil || o.flush() != nil {
+		if o.flush() != nil {
 			return
 		}
 	}
-}
-
-// finish ends the write that the reader began, if it left one with its turn.
-func (o *outbox) finish() error {
-	if !o.handed.Swap(false) {
-		return nil
-	}
-	defer o.turn.Unlock()
-	_, err := o.conn.Write(o.left)
-	o.left = nil
-	if err != nil {
-		o.fail(err)
-	}
-	return err
 }

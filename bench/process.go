@@ -41,7 +41,6 @@ func start(ctx context.Context, j job) (*process, error) {
 	if err != nil {
 		return nil, fmt.Errorf("bench: %w", err)
 	}
-	defer theirs.Close()
 	p := &process{command: exec.CommandContext(ctx, path), out: ours}
 	p.replies = json.NewDecoder(ours)
 	p.command.Env = append(os.Environ(), childEnv+"="+string(text))
@@ -50,6 +49,7 @@ func start(ctx context.Context, j job) (*process, error) {
 	if p.in, err = p.command.StdinPipe(); err == nil {
 		err = p.command.Start()
 	}
+	_ = theirs.Close() // the child has its own, and its end must show
 	if err != nil {
 		return nil, fmt.Errorf("bench: %w", errors.Join(err, ours.Close()))
 	}
