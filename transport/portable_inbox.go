@@ -1,6 +1,8 @@
 package transport
 
 import (
+	"errors"
+	"fmt"
 	"io"
 	"os"
 
@@ -165,16 +167,25 @@ func (b *portInbox) read(p []byte) (int, error) {
 			b.e.count.bytesIn.Add(uint64(n))
 			return n, nil
 		}
-		if err == nil {
-			err = io.EOF
+		if err == nil || err == io.EOF {
+			return 0, io.EOF
 		}
 		if !timedOut(err) {
-			return 0, err
+			return 0, readError(err)
 		}
 		if err := b.e.woken(); err != nil {
 			return 0, err
 		}
 	}
+}
+
+// readError is how err ends the connection: with its own words if it has some, as a lost one else.
+func readError(err error) error {
+	var p *ProtocolError
+	if errors.As(err, &p) {
+		return err
+	}
+	return fmt.Errorf("%w: %w", ErrConnLost, err)
 }
 
 // readSome is one read, with the descriptors that come along where they were negotiated.

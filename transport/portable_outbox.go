@@ -42,7 +42,8 @@ type message struct {
 	gone   bool        // taken back before it was begun
 	cancel bool        // send a cancel behind the last piece
 	call   *call       // nil unless it is a call
-	cost   int64       // bytes of credit and room that a call or oneway uses
+	cost   int64       // bytes of credit that a call or oneway uses
+	room   int64       // bytes of the outbox that it takes
 	fds    []int       // to send with the first frame
 	buf    *bytebufferpool.ByteBuffer
 }
@@ -396,10 +397,8 @@ func (b *portBatch) write(nc *net.UnixConn) error {
 func (e *portable) written(b *portBatch, err error) {
 	e.mu.Lock()
 	for _, p := range b.pieces {
-		if p.msg.class == classBulk {
-			e.out.room -= int64(p.size)
-		}
 		if p.last {
+			e.out.room -= p.msg.room
 			e.doneLocked(p.msg)
 		}
 	}

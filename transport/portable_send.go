@@ -95,15 +95,20 @@ func (e *portable) callFitsLocked() bool { return e.calls.asked < int(e.life.pee
 // when that is empty.
 func (e *portable) fitsLocked(need int64) bool {
 	room := e.out.room
-	return e.calls.credit >= need && (room == 0 || room+need <= int64(e.set.Limits.Outbox))
+	return e.calls.credit >= need &&
+		(room == 0 || room+roomFor(need) <= int64(e.set.Limits.Outbox))
 }
+
+// roomFor is what a body takes of the outbox. One in parts counts with one of them, or a single
+// large body would hold up everybody else until nearly all of it is written.
+func roomFor(need int64) int64 { return min(need, wire.HeaderSize+wire.MaxMeta+wire.PartSize) }
 
 func (e *portable) reserveLocked(call bool, need int64) {
 	if call {
 		e.calls.asked++
 	}
 	e.calls.credit -= need
-	e.out.room += need
+	e.out.room += roomFor(need)
 }
 
 // unreserveLocked gives back what was reserved and not used.
@@ -112,7 +117,7 @@ func (e *portable) unreserveLocked(call bool, need int64) {
 		e.calls.asked--
 	}
 	e.calls.credit += need
-	e.out.room -= need
+	e.out.room -= roomFor(need)
 	e.pumpLocked()
 }
 
@@ -190,7 +195,8 @@ func (e *portable) send(s *sending) error {
 		return err
 	}
 	e.calls.credit += s.need - m.cost
-	e.out.room += m.cost - s.need
+	m.room = roomFor(m.cost)
+	e.out.room += m.room - roomFor(s.need)
 	if isCall {
 		s.call.out = m
 	}
@@ -376,6 +382,7 @@ func (e *portable) writeFrame(h wire.Header, body []byte, gather [][]byte) error
 		return err
 	}
 	m := rawMessage(h, n)
+	m.room = need
 	m.add(body, gather)
 	e.mu.Lock()
 	defer e.mu.Unlock()

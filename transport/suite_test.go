@@ -236,3 +236,26 @@ func dial(t testing.TB, address string, o transport.Options) *transport.Conn {
 func newTimeout(d time.Duration) (context.Context, context.CancelFunc) {
 	return context.WithTimeout(background, d)
 }
+
+// proxy is a transporttest.Proxy in front of address.
+func proxy(t testing.TB, address string, f transporttest.Faults) *transporttest.Proxy {
+	t.Helper()
+	return transporttest.NewProxy(t, address, f)
+}
+
+// pieces are ways to cut a stream that leave it exact.
+var pieces = []transporttest.Faults{
+	{Split: 1},
+	{Split: 3, Delay: 20 * time.Microsecond},
+	{Split: 1000},
+	{Merge: 20000},
+	{Merge: 64 << 10, Split: 70000, Delay: 200 * time.Microsecond},
+}
+
+// cuts are ways to end one.
+var cuts = []transporttest.Faults{
+	{Reset: 60},
+	{Reset: 200 << 10},
+	{Truncate: 30000, Split: 500},
+	{Truncate: 300 << 10},
+}
