@@ -7,6 +7,8 @@ import (
 	"sync"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/pithos-ipc/pithos/wire"
 )
 
 // acceptsPerTurn bounds how many connections a loop takes before it looks after the others.
@@ -19,10 +21,11 @@ type epollAcceptor struct {
 	fd    int
 	index uint32
 
+	mu      sync.Mutex // held while connections are taken
+	over    bool       // no more are, guarded by mu
 	once    sync.Once
 	stopped chan struct{} // closed by the loop when it takes no more
 	started chan error
-	quit    bool // loop only
 }
 
 func acceptEpoll(l *Listener) (acceptor, error) {
@@ -47,8 +50,13 @@ func (a *epollAcceptor) start() error {
 	return os.NewSyscallError("epoll_ctl", err)
 }
 
-// ready takes what waits. It runs on the loop.
+// ready takes what waits. The loop calls it, and who wants nobody to be left waiting.
 func (a *epollAcceptor) ready() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.over {
+		return
+	}
 	for range acceptsPerTurn {
 		fd, _, err := unix.Accept4(a.fd, unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC)
 		switch err {
@@ -79,6 +87,9 @@ func (a *epollAcceptor) welcome(s socket) {
 	e := newEpoll(c, s, l)
 	if err := l.admit(c); err != nil {
 		c.cancel(err)
+		if l.set.Foreign == nil {
+			farewell(s, refusalCode(err), err.Error())
+		}
 		s.close()
 		return
 	}
@@ -91,8 +102,18 @@ func (a *epollAcceptor) stop() {
 		a.loop.call(func() {
 			unix.EpollCtl(a.loop.ep, unix.EPOLL_CTL_DEL, a.fd, nil)
 			a.loop.vacate(a.index)
+			a.mu.Lock()
+			a.over = true
+			a.mu.Unlock()
 			close(a.stopped)
 		})
 	})
 	<-a.stopped
+}
+
+// farewell tells a peer that is not let in why, as far as the socket takes it at once.
+func farewell(s socket, code wire.Code, text string) {
+	m := wire.Meta{Code: code}
+	h := wire.Header{Flags: wire.FlagsError, Length: uint32(m.Size() + len(text))}
+	_, _ = send(s.fd, [][]byte{append(m.AppendTo(h.AppendTo(nil)), text...)}, nil)
 }

@@ -272,8 +272,7 @@ func (k *calls) freeLocked(s *slot) {
 // has come, and some credit, so that callbacks which call again need no lock. At the end of the batch
 // everything goes back.
 type stash struct {
-	slots []*slot // in the order in which they came free; loop only
-	first int     // loop only
+	slots []*slot // the last one is taken first, as it is still in the cache; loop only
 	bytes int64   // loop only
 }
 
@@ -295,7 +294,8 @@ func (t *stash) keep(s *slot) bool {
 
 // take returns a slot out of the stash and pays for a call of cost bytes, or nil.
 func (t *stash) take(k *calls, cost int64) *slot {
-	if t.first == len(t.slots) {
+	last := len(t.slots) - 1
+	if last < 0 {
 		return nil
 	}
 	if t.bytes < cost {
@@ -310,9 +310,8 @@ func (t *stash) take(k *calls, cost int64) *slot {
 		}
 	}
 	t.bytes -= cost
-	s := t.slots[t.first]
-	t.slots[t.first] = nil
-	t.first++
+	s := t.slots[last]
+	t.slots = t.slots[:last]
 	k.rename(s)
 	return s
 }
@@ -324,14 +323,13 @@ func (t *stash) giveBack(c *econn) {
 	}
 	k := &c.calls
 	k.mu.Lock()
-	for _, s := range t.slots[t.first:] {
+	for _, s := range t.slots {
 		k.freeLocked(s)
 	}
 	k.bytes += t.bytes
 	k.grantLocked(c)
 	k.mu.Unlock()
-	clear(t.slots[t.first:])
-	t.slots, t.first, t.bytes = t.slots[:0], 0, 0
+	t.slots, t.bytes = t.slots[:0], 0
 	c.checkQuiet()
 }
 

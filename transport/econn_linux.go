@@ -152,8 +152,13 @@ func newEpoll(c *Conn, s socket, l *Listener) *econn {
 	return e
 }
 
-// begin hands the connection to its loop.
-func (c *econn) begin() { c.loop.post(c, todoOpen) }
+// begin tells the hook and hands the connection to its loop.
+func (c *econn) begin() {
+	if f := c.set.Hooks.Open; f != nil {
+		f(c.pub)
+	}
+	c.loop.post(c, todoOpen)
+}
 
 // greet waits for the answer to the hello of a client.
 func (c *econn) greet(ctx context.Context) error {
@@ -203,9 +208,6 @@ func (c *econn) open() {
 	if c.set.server && c.set.Foreign == nil {
 		c.side.hello = nanotime() + int64(c.set.Limits.HelloTimeout)
 		c.loop.want(c.side.hello)
-	}
-	if f := c.set.Hooks.Open; f != nil {
-		f(c.pub)
 	}
 	c.flushOrArm()
 	c.turn()
@@ -445,16 +447,24 @@ func (c *econn) tick() bool {
 	return false
 }
 
-// hold counts n bytes of memory held for the peer; an error says that a budget is spent.
+// hold counts n bytes of memory held for the peer; over a budget nothing is counted and the error
+// says so.
 func (c *econn) hold(n int64) error {
 	if err := c.pub.group.charge(n); err != nil {
 		return err
 	}
 	limit := c.set.Limits.ConnMemory
 	if v := c.ending.held.Add(n); n > 0 && v > limit {
+		c.holdAnyway(-n)
 		return &LimitError{What: "bytes held by the connection", Value: v, Limit: limit}
 	}
 	return nil
+}
+
+// holdAnyway counts n bytes that are there already.
+func (c *econn) holdAnyway(n int64) {
+	c.pub.group.held.Add(n)
+	c.ending.held.Add(n)
 }
 
 // checkOutbox ends a connection whose peer does not take what it is owed.

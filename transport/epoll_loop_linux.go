@@ -96,6 +96,7 @@ type loop struct {
 	events   [eventBatch]unix.EpollEvent
 	spin     spinner
 	req      Request  // of the handler that runs; loop only
+	metaSet  bool     // req.meta is not zero; loop only
 	handling *Request // &req while one does; loop only
 }
 

@@ -184,7 +184,7 @@ func (c *econn) foreignFrame(h wire.Header, body []byte) outcome {
 func (c *econn) foreignLong(a *assembly) bool {
 	c.in.trusted = len(a.buf)
 	o := c.foreignFrame(a.head, a.buf)
-	c.hold(-int64(cap(a.buf)))
+	c.holdAnyway(-int64(cap(a.buf)))
 	c.pub.group.putBuffer(a.buf)
 	return o == readSome
 }

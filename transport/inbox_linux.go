@@ -66,6 +66,8 @@ type assembly struct {
 	buf   []byte      // payload so far
 	cost  int64       // bytes of all its frames
 	files []*os.File
+	// refused says why the message is thrown away as it comes in; nil: it is not.
+	refused error
 }
 
 // outcome is how a turn of reading ended.
@@ -195,7 +197,7 @@ func (c *econn) parse(leader bool) outcome {
 			c.violation(err)
 			return readOver
 		}
-		if !c.fits(h) {
+		if h.Length > wire.MaxControl && !c.fits(h) {
 			return readOver
 		}
 		if in.w-in.r-wire.HeaderSize < int(h.Length) {
@@ -273,10 +275,20 @@ func (c *econn) frame(h wire.Header, body []byte) bool {
 
 // whole serves a call or oneway that came in one frame, in the inbox.
 func (c *econn) whole(h wire.Header, body []byte) bool {
-	meta, payload, err := wire.ParseBody(body)
-	if err != nil {
-		c.violation(err)
-		return false
+	r := &c.loop.req
+	payload := body
+	if len(body) > 0 && body[0] == 0 {
+		payload = body[1:]
+		if c.loop.metaSet {
+			r.meta, c.loop.metaSet = wire.Meta{}, false
+		}
+	} else {
+		var err error
+		c.loop.metaSet = true
+		if r.meta, payload, err = wire.ParseBody(body); err != nil {
+			c.violation(err)
+			return false
+		}
 	}
 	if len(payload) > c.set.Limits.MaxBody {
 		c.violation(&LimitError{What: "body bytes", Value: int64(len(payload)),
@@ -287,11 +299,14 @@ func (c *econn) whole(h wire.Header, body []byte) bool {
 	if !c.receive(cost) {
 		return false
 	}
-	files, ok := c.claimFiles(meta.Files)
-	if !ok {
-		return false
+	var files []*os.File
+	if r.meta.Files > 0 {
+		var ok bool
+		if files, ok = c.claimFiles(r.meta.Files); !ok {
+			return false
+		}
 	}
-	c.serve(h, meta, payload, nil, files, cost)
+	c.serve(h, payload, nil, files, cost)
 	return true
 }
 

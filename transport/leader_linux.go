@@ -98,7 +98,9 @@ func (c *econn) do(ctx context.Context, m Message, buf []byte) ([]byte, error) {
 func (c *econn) submit(f wire.Flags, id uint32, m *Message, meta *wire.Meta, corked bool,
 ) (*parcel, error) {
 	n := m.size()
-	c.traceOut(wire.Header{Flags: f, ID: id, Length: uint32(n)}, n)
+	if c.set.Hooks.Trace != nil {
+		c.traceOut(wire.Header{Flags: f, ID: id, Length: uint32(n)}, n)
+	}
 	if n <= copyMax && len(m.Files) == 0 {
 		h := wire.Header{Flags: f, ID: id, Length: uint32(meta.Size() + n)}
 		if corked {
@@ -166,6 +168,7 @@ func (c *econn) flushCrowd() bool {
 		runtime.Gosched()
 		stalled, spent := c.write(flushBudget)
 		o.lease.Store(false)
+		c.checkQuiet()
 		if stalled {
 			return false
 		}
@@ -283,6 +286,7 @@ func (c *econn) takeForLeader() bool {
 // way. It reports whether the caller may lead again; else the loop reads, or is about to.
 func (c *econn) leadReads(ctx context.Context, s *slot, id uint32, until int64) bool {
 	c.lead.slot = s
+	yielded := false
 	for turn := 1; ; turn++ {
 		o := readEmpty
 		if turn > 1 || c.lead.spin.budget > 0 || c.in.left {
@@ -305,27 +309,48 @@ func (c *econn) leadReads(ctx context.Context, s *slot, id uint32, until int64) 
 			return false
 		case readSome:
 			c.yieldToWoken()
+			yielded = false
 			continue
 		}
 		if c.out.broken.Load() {
 			c.handOver()
 			return false
 		}
-		if c.out.stalled.Load() {
-			c.out.stalled.Store(false)
-			c.flush(flushBudget)
-		}
+		c.pushOn()
 		if c.lead.spin.again() {
 			if turn&63 == 0 && overtime(ctx, until) != nil {
 				c.retire()
 				return true
 			}
+			yielded = false
+			continue
+		}
+		if !yielded {
+			runtime.Gosched() // who can run should not wait behind a system call
+			yielded = true
 			continue
 		}
 		if !c.napForReply(until) {
 			c.retireArmed()
 			return false
 		}
+	}
+}
+
+// pushOn sees to it that what waits to be written is, before the leader waits for an answer to it:
+// the socket may take more now, or a caller that collects for a write has to get its turn.
+func (c *econn) pushOn() {
+	o := &c.out
+	if !o.pending.Load() {
+		return
+	}
+	if o.stalled.Load() {
+		o.stalled.Store(false)
+		c.flush(flushBudget)
+	} else if o.lease.Load() {
+		runtime.Gosched()
+	} else if !c.flush(flushBudget) {
+		c.armWrite()
 	}
 }
 

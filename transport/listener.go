@@ -30,6 +30,8 @@ type Listener struct {
 type acceptor interface {
 	// stop takes no more connections; it waits until that is so.
 	stop()
+	// ready takes the connections that wait now.
+	ready()
 }
 
 // Listen binds address and serves the connections that come. An address is the path of a socket, of
@@ -89,6 +91,10 @@ func (l *Listener) start() (err error) {
 
 // Address is what the listener was made with.
 func (l *Listener) Address() string { return l.address }
+
+// Sweep takes the connections that wait in the backlog at this moment, before it returns: Hooks.Open
+// has been called for them then. It does not block, and may be called from a handler.
+func (l *Listener) Sweep() { l.accept.ready() }
 
 // Stats sums up over all connections.
 func (l *Listener) Stats() ListenerStats {

@@ -140,8 +140,12 @@ func (c *econn) beginAssembly(h wire.Header, body []byte) (a *assembly, skip int
 	return a, skip, true
 }
 
-// reserve gives a room for n more bytes, which may be fewer than are to come.
+// reserve gives a room for n more bytes, which may be fewer than are to come. When a budget of memory
+// is spent the message is refused: what comes of it is thrown away. A foreign one ends the connection.
 func (c *econn) reserve(a *assembly, n int) bool {
+	if a.refused != nil {
+		return true
+	}
 	need := len(a.buf) + n
 	if need <= cap(a.buf) {
 		return true
@@ -152,8 +156,13 @@ func (c *econn) reserve(a *assembly, n int) bool {
 	b := c.pub.group.buffer(need)
 	if err := c.hold(int64(cap(b) - cap(a.buf))); err != nil {
 		c.pub.group.putBuffer(b)
-		c.kill(err)
-		return false
+		if c.mode == modeForeign {
+			c.kill(err)
+			return false
+		}
+		c.dropAssembly(a)
+		a.refused = err
+		return true
 	}
 	b = append(b[:0], a.buf...)
 	c.pub.group.putBuffer(a.buf)
@@ -164,9 +173,12 @@ func (c *econn) reserve(a *assembly, n int) bool {
 // fillLong reads once to where the body of the long frame belongs.
 func (c *econn) fillLong() (int, unix.Errno) {
 	in := &c.in
-	if a := in.asm; a != nil {
+	if a := in.asm; a != nil && a.refused == nil {
 		if len(a.buf) == cap(a.buf) && !c.reserve(a, min(in.rest, max(firstGrowth, len(a.buf)))) {
 			return 0, unix.ENOMEM
+		}
+		if a.refused != nil {
+			return c.skipLong()
 		}
 		n, e := c.recv(a.buf[len(a.buf):min(cap(a.buf), len(a.buf)+in.rest)])
 		a.buf = a.buf[:len(a.buf)+n]
@@ -175,9 +187,7 @@ func (c *econn) fillLong() (int, unix.Errno) {
 	}
 	s := in.slot
 	if s == nil || !s.move(in.slotID, phasePartial, phaseFilling) {
-		n, e := c.recv(in.buf[:min(in.rest, len(in.buf))]) // nobody wants it
-		in.rest -= n
-		return n, e
+		return c.skipLong()
 	}
 	if len(s.reply) == cap(s.reply) {
 		s.reply = grow(s.reply, min(in.rest, max(firstGrowth, len(s.reply))))
@@ -187,6 +197,14 @@ func (c *econn) fillLong() (int, unix.Errno) {
 	s.reply = s.reply[:at+n]
 	in.rest -= n
 	s.move(in.slotID, phaseFilling, phasePartial)
+	return n, e
+}
+
+// skipLong reads once what nobody wants.
+func (c *econn) skipLong() (int, unix.Errno) {
+	in := &c.in
+	n, e := c.recv(in.buf[:min(in.rest, len(in.buf))])
+	in.rest -= n
 	return n, e
 }
 
@@ -206,7 +224,7 @@ func (c *econn) takeBuffered() {
 	in.r += n
 	in.rest -= n
 	if a := in.asm; a != nil {
-		if c.reserve(a, n) {
+		if c.reserve(a, n) && a.refused == nil {
 			a.buf = append(a.buf, b...)
 		}
 		return
@@ -252,13 +270,21 @@ func (c *econn) endPart(h wire.Header, a *assembly) bool {
 		return true
 	}
 	c.removeAssembly(a)
-	var meta wire.Meta
+	if a.refused != nil {
+		if h.Flags&wire.Request != 0 {
+			c.refuse(h.ID, wire.CodeOverloaded, a.refused.Error())
+		}
+		c.giveBack(a.cost)
+		return true
+	}
+	r := &c.loop.req
+	r.meta, c.loop.metaSet = wire.Meta{}, true
 	if len(a.meta) > 0 {
-		meta, _, _ = wire.ParseBody(a.meta) // it was parsed before
+		r.meta, _, _ = wire.ParseBody(a.meta) // it was parsed before
 	}
 	c.in.trusted = len(a.buf)
-	c.hold(-int64(cap(a.buf)))
-	c.serve(a.head, meta, a.buf, a.buf, a.files, a.cost)
+	c.holdAnyway(-int64(cap(a.buf)))
+	c.serve(a.head, a.buf, a.buf, a.files, a.cost)
 	return true
 }
 
@@ -315,7 +341,9 @@ func (c *econn) part(h wire.Header, body []byte) bool {
 	if !ok || !c.reserve(a, len(body)-skip) {
 		return false
 	}
-	a.buf = append(a.buf, body[skip:]...)
+	if a.refused == nil {
+		a.buf = append(a.buf, body[skip:]...)
+	}
 	return c.endPart(h, a)
 }
 
@@ -336,8 +364,8 @@ func (c *econn) abandon(id uint32) bool {
 
 func (c *econn) dropAssembly(a *assembly) {
 	closeFiles(a.files)
-	c.hold(-int64(cap(a.buf)))
+	c.holdAnyway(-int64(cap(a.buf)))
 	c.pub.group.putBuffer(a.buf)
-	a.buf = nil
+	a.buf, a.files = nil, nil
 	c.count.drops.Add(1)
 }

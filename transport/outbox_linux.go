@@ -5,6 +5,7 @@ package transport
 import (
 	"os"
 	"runtime"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -43,6 +44,7 @@ type outbox struct {
 
 	mu     sync.Mutex
 	bytes  int64     // in the queues and in the batch, headers included; guarded by mu
+	lent   int64     // of them callers' memory, which no watermark has to bound; guarded by mu
 	frames int       // of them; guarded by mu
 	urgent queue     // guarded by mu
 	normal queue     // guarded by mu
@@ -123,6 +125,7 @@ type parcel struct {
 	pieces [][]byte  // payload that is not in a frame yet
 	one    [1][]byte // backing of pieces for a single one
 	left   int       // bytes of pieces
+	lent   int64     // what is counted in outbox.lent; guarded by outbox.mu
 	owned  []byte    // buffer to be released when done
 	files  []int     // duplicates, closed when done
 }
@@ -137,6 +140,14 @@ type batch struct {
 	files  []int
 	frames int
 	out    int64 // bytes written that are not taken off outbox.bytes yet
+	// partSize is the length of the parcel's frame in the batch, in bytes.
+	partSize int
+}
+
+// returnLent counts n bytes of p as the outbox's own, or as gone. mu is held.
+func (o *outbox) returnLent(p *parcel, n int64) {
+	p.lent -= n
+	o.lent -= n
 }
 
 // segmentLocked returns the last segment of q with room for n more bytes.
@@ -156,8 +167,13 @@ func (o *outbox) addedLocked(frames int, n int64) {
 	if !o.pending.Load() {
 		o.pending.Store(true)
 	}
-	if o.bytes > o.limit && !o.full.Load() {
-		o.full.Store(true)
+	o.judgeLocked()
+}
+
+// judgeLocked holds what waits in memory of the outbox against the watermark.
+func (o *outbox) judgeLocked() {
+	if full := o.bytes-o.lent > o.limit; full != o.full.Load() {
+		o.full.Store(full)
 	}
 }
 
@@ -165,9 +181,7 @@ func (o *outbox) addedLocked(frames int, n int64) {
 func (o *outbox) takenLocked(frames int, n int64) {
 	o.frames -= frames
 	o.bytes -= n
-	if o.bytes <= o.limit && o.full.Load() {
-		o.full.Store(false)
-	}
+	o.judgeLocked()
 }
 
 // load is how much waits to be written.
@@ -186,11 +200,18 @@ func (o *outbox) put(g *Group, q *queue, h wire.Header, m *wire.Meta, body []byt
 	o.mu.Unlock()
 }
 
-// add appends one small frame.
+// add appends one small frame; its length is that of all that follows. A nil meta is none at all.
 func (s *segment) add(h wire.Header, m *wire.Meta, body []byte, more [][]byte) {
-	b := h.AppendTo(s.buf)
+	at := len(s.buf)
+	b := slices.Grow(s.buf, wire.HeaderSize+int(h.Length))
+	b = b[:at+wire.HeaderSize]
+	h.Put(b[at:])
 	if m != nil {
-		b = m.AppendTo(b)
+		if m.Empty() {
+			b = append(b, 0)
+		} else {
+			b = m.AppendTo(b)
+		}
 	}
 	b = append(b, body...)
 	for _, p := range more {
@@ -269,6 +290,10 @@ func (o *outbox) putParcel(g *Group, q *queue, p *parcel) {
 	s := g.segment()
 	s.parcel = p
 	q.push(s)
+	if p.state.Load() == parcelLent {
+		p.lent = int64(p.wireSize())
+		o.lent += p.lent
+	}
 	o.addedLocked(1, int64(p.wireSize()))
 	o.mu.Unlock()
 }
@@ -304,6 +329,7 @@ func (c *econn) flush(budget int) bool {
 			c.loop.post(c, todoFlush)
 			return true
 		}
+		c.checkQuiet()
 	}
 	return true
 }
@@ -401,6 +427,9 @@ func (o *outbox) fill(g *Group) bool {
 	}
 	if p != nil {
 		w.addPart(p)
+		if p.lent > 0 {
+			o.returnLent(p, min(p.lent, int64(w.partSize)))
+		}
 	}
 	if len(w.vecs) == 0 {
 		o.pending.Store(false)
@@ -450,6 +479,7 @@ func (w *batch) addPart(p *parcel) {
 		w.frames++ // a body in parts counts once, with its last
 	}
 	h := wire.Header{Flags: flags, ID: p.id, Length: uint32(len(meta) + n)}
+	w.partSize = wire.HeaderSize + len(meta) + n
 	p.stage = append(h.AppendTo(p.stage[:0]), meta...)
 	w.vecs = append(w.vecs, p.stage)
 	if !p.begun {
@@ -560,10 +590,12 @@ func (o *outbox) returnLocked(g *Group, p *parcel, drop bool) {
 		w.vecs = append(w.vecs[:k], rest)
 		w.lent = 0
 	}
+	o.returnLent(p, p.lent)
 	if drop {
 		o.dropLocked(g, p)
 		return
 	}
+	defer o.judgeLocked()
 	if p.left > 0 {
 		b := g.buffer(p.left)[:0]
 		for _, v := range p.pieces {
@@ -622,6 +654,7 @@ func (o *outbox) discard(g *Group) (frames, bytes int) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	frames, bytes = o.frames, int(o.bytes-o.w.out)
+	o.lent = 0
 	o.takenLocked(o.frames, o.bytes)
 	o.pending.Store(false)
 	for i, s := range o.cork {

@@ -33,6 +33,9 @@ func (a *portableAcceptor) stop() {
 	a.wg.Wait()
 }
 
+// ready has nothing to do: the goroutine takes connections as they come.
+func (a *portableAcceptor) ready() {}
+
 // loop accepts until stop. Without descriptors or memory it tries again a little later.
 func (a *portableAcceptor) loop() {
 	for pause := time.Millisecond; ; {

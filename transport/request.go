@@ -42,12 +42,14 @@ type Request struct {
 	onLoop   bool // the handler has not returned: the loop flushes after it; loop only
 	detached bool // Detach was called, this is the original
 	pooled   bool // detached for a worker, recycled after it
+	replied  bool // the one reply has been made, on the loop; loop only
 	answered atomic.Bool
 	meta     wire.Meta
 	body     []byte
 	owned    []byte                     // buffer that this request owns, which body may lie in
 	files    []*os.File                 // not taken yet
 	cost     int64                      // bytes of credit to give back when it is over
+	held     int64                      // bytes charged to the connection as long as it is detached
 	deadline time.Time                  // zero: none
 	next     *Request                   // chain of the engine's table of calls inside
 	scratch  *bytebufferpool.ByteBuffer // behind a detached body
@@ -110,7 +112,7 @@ func (r *Request) lifeLocked() *requestCtx {
 		if !r.deadline.IsZero() {
 			l.ctx, l.stop = context.WithDeadline(l.ctx, r.deadline)
 		}
-		if r.answered.Load() && !r.oneway {
+		if r.done() && !r.oneway {
 			l.cancel(ErrReplied)
 		}
 		r.life = l
@@ -209,8 +211,9 @@ func (r *Request) clone(pooled bool) *Request {
 	d.conn, d.id, d.oneway, d.cost, d.deadline = r.conn, r.id, r.oneway, r.cost, r.deadline
 	d.meta, d.body, d.pooled = r.meta, r.body, pooled
 	d.owned, r.owned = r.owned, nil
+	d.held, r.held = r.held, 0
 	d.files, r.files = r.files, nil
-	d.answered.Store(r.answered.Load())
+	d.answered.Store(r.done())
 	r.mu.Lock()
 	d.life = r.life
 	r.mu.Unlock()
@@ -251,13 +254,26 @@ func (r *Request) keep() {
 // maxPooledScratch is the largest detached copy, in bytes, whose memory goes back to the pool.
 const maxPooledScratch = 64 << 10
 
+// claim takes the right to make the one reply; false says that it has been made.
+func (r *Request) claim() bool {
+	if !r.onLoop {
+		return r.answered.CompareAndSwap(false, true)
+	}
+	was := r.replied
+	r.replied = true
+	return !was
+}
+
+// done says whether the reply has been made.
+func (r *Request) done() bool { return r.replied || r.answered.Load() }
+
 // ended is called when the handler has returned: a call that it forgot is answered.
 func (r *Request) ended() {
 	if r.oneway && r.pooled && !r.detached {
 		r.conn.eng.over(r)
 		return
 	}
-	if !r.oneway && !r.detached && !r.answered.Load() {
+	if !r.oneway && !r.detached && !r.done() {
 		_ = r.Fail(wire.CodeInternal, "handler returned without a reply")
 	}
 }
@@ -285,7 +301,7 @@ func (r *Request) recycle() {
 	g := r.conn.group
 	g.pools.putBuffer(r.owned)
 	r.conn, r.scratch, r.owned, r.body, r.files, r.life = nil, nil, nil, nil, nil, nil
-	r.meta, r.cost, r.deadline, r.next = wire.Meta{}, 0, time.Time{}, nil
+	r.meta, r.cost, r.held, r.deadline, r.next = wire.Meta{}, 0, 0, time.Time{}, nil
 	r.pooled = false
 	g.pools.requests.Put(r)
 }

@@ -7,6 +7,7 @@ import (
 	"os"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/pithos-ipc/pithos/wire"
 )
@@ -113,21 +114,41 @@ func (t *serving) cancelAll(cause error) {
 	}
 }
 
-// serve hands a call or oneway to the handler. It runs on the loop.
-func (c *econn) serve(h wire.Header, m wire.Meta, body, owned []byte, files []*os.File, cost int64) {
-	c.lead.inbound.Store(true)
+// serve hands a call or oneway, whose meta is in the loop's request, to the handler.
+func (c *econn) serve(h wire.Header, body, owned []byte, files []*os.File, cost int64) {
+	if !c.lead.inbound.Load() {
+		c.lead.inbound.Store(true)
+	}
 	oneway := h.Flags&wire.Oneway != 0
-	if !oneway && !c.admitCall(h.ID, cost) {
-		closeFiles(files)
-		c.pub.group.putBuffer(owned)
+	if oneway && !c.roomFor(cost) {
+		c.count.drops.Add(1)
+		c.giveBack(cost)
+	} else if oneway || c.admitCall(h.ID, cost) {
+		c.handle(h, body, owned, files, cost)
 		return
 	}
+	closeFiles(files)
+	c.pub.group.putBuffer(owned)
+}
+
+// roomFor says whether the budgets of memory have room for a request of cost bytes.
+func (c *econn) roomFor(cost int64) bool {
+	g := c.pub.group
+	held := c.ending.held.Load()
+	return held == 0 || held+cost <= c.set.Limits.ConnMemory && g.held.Load()+cost <= g.memory
+}
+
+// handle runs the handler.
+func (c *econn) handle(h wire.Header, body, owned []byte, files []*os.File, cost int64) {
+	oneway := h.Flags&wire.Oneway != 0
 	r := &c.loop.req
 	r.conn, r.id, r.oneway, r.onLoop, r.detached = c.pub, h.ID, oneway, true, false
-	r.meta, r.body, r.owned, r.files, r.cost = m, body, owned, files, cost
-	r.deadline = deadlineOf(&m)
-	r.life = nil
-	r.answered.Store(false)
+	r.body, r.owned, r.files, r.cost = body, owned, files, cost
+	r.deadline = time.Time{}
+	if r.meta.TimeoutUs != 0 {
+		r.deadline = deadlineOf(&r.meta)
+	}
+	r.life, r.replied = nil, false
 	c.loop.handling = r
 	if handler := c.set.Handler; handler != nil {
 		handler.Serve(r)
@@ -187,6 +208,10 @@ func (c *econn) admitCall(id uint32, cost int64) bool {
 	case n >= c.set.Limits.MaxCalls:
 		e := LimitError{What: "unanswered calls", Value: int64(n) + 1, Limit: int64(n)}
 		c.refuse(id, wire.CodeOverloaded, e.Error())
+	case !c.roomFor(cost):
+		e := LimitError{What: "bytes held", Value: c.ending.held.Load() + cost,
+			Limit: c.set.Limits.ConnMemory}
+		c.refuse(id, wire.CodeOverloaded, e.Error())
 	default:
 		return true
 	}
@@ -245,7 +270,7 @@ func (c *econn) reply(r *Request, f replyFrame) error {
 	if limit := c.peerMaxBody(); uint64(n) > uint64(limit) {
 		return &LimitError{What: "body bytes", Value: int64(n), Limit: int64(limit)}
 	}
-	if !r.answered.CompareAndSwap(false, true) {
+	if !r.claim() {
 		return ErrReplied
 	}
 	if c.dead() {
@@ -256,7 +281,9 @@ func (c *econn) reply(r *Request, f replyFrame) error {
 	onLoop := r.onLoop
 	if n <= copyMax {
 		h := wire.Header{Flags: f.flags(), ID: r.id, Length: uint32(m.Size() + n)}
-		c.traceOut(h, n)
+		if c.set.Hooks.Trace != nil {
+			c.traceOut(h, n)
+		}
 		if onLoop {
 			c.out.putCorked(c.pub.group, corkUrgent, h, &m, f.body, f.gather)
 			c.dirty = true
@@ -314,17 +341,31 @@ func (c *econn) over(r *Request) {
 		return
 	}
 	c.giveBack(r.cost)
+	c.letGo(r)
 	r.finish()
 	c.checkQuiet()
+}
+
+// letGo ends the charge for a detached request's memory.
+func (c *econn) letGo(r *Request) {
+	if r.held > 0 {
+		c.holdAnyway(-r.held)
+		r.held = 0
+	}
 }
 
 // detach makes a request that outlives its handler.
 func (c *econn) detach(r *Request, pooled bool) *Request {
 	fromLoop := r.onLoop
 	d := r.clone(pooled)
+	if d.held == 0 && (pooled || !d.oneway) {
+		d.held = int64(len(d.body)) + 1
+		c.holdAnyway(d.held)
+	}
 	if r.oneway {
 		if !pooled {
 			c.giveBack(d.cost)
+			c.letGo(d)
 		}
 		return d
 	}

@@ -101,8 +101,16 @@ func (m *Meta) set(s *fields) (err error) {
 	return err
 }
 
+// Empty says that m has no field to write: it takes one byte then.
+func (m *Meta) Empty() bool {
+	return len(m.Method)|len(m.Trace)|int(m.Files) == 0 && m.TimeoutUs|m.Route|uint64(m.Code) == 0
+}
+
 // Size is the number of bytes that AppendTo appends.
 func (m *Meta) Size() int {
+	if m.Empty() {
+		return 1
+	}
 	n := m.fieldsSize()
 	return SizeUvarint(uint64(n)) + n
 }
