@@ -51,6 +51,7 @@ type slot struct {
 	err      error         // filling
 	buf      []byte        // the caller's; filling
 	reply    []byte        // filling
+	calls    atomic.Bool   // callback is set; may be asked by those whose slot it is not
 	callback func([]byte, error)
 	parcel   *parcel      // lent memory of the request, or nil; the caller's
 	deadline atomic.Int64 // ns of nanotime, 0: none
@@ -216,6 +217,9 @@ func (k *calls) rename(s *slot) {
 // open lets the reply of the call in s come in: its fields are set. On a connection that has died
 // meanwhile it frees the slot and returns why.
 func (k *calls) open(c *econn, s *slot, id uint32, cost int64) error {
+	if calls := s.callback != nil; calls != s.calls.Load() {
+		s.calls.Store(calls)
+	}
 	s.state.Store(uint64(id)<<phaseBits | uint64(phaseWaiting))
 	if c.dead() && s.move(id, phaseWaiting, phaseDone) {
 		k.release(c, s, cost)

@@ -409,11 +409,11 @@ func (c *econn) overdue(s *slot) {
 	if at != phaseWaiting && at != phasePartial {
 		return
 	}
-	done := s.callback
-	if done == nil {
+	if !s.calls.Load() {
 		s.wake()
 		return
 	}
+	done := s.callback
 	if s.move(id, at, phaseTomb) {
 		c.calls.tombs.Add(1)
 		c.out.putControl(c.pub.group, wire.KindCancel, id, 0)

@@ -202,10 +202,11 @@ func TestR4NoLockDuringWrite(t *testing.T) {
 		c := dial(t, address, e.of(transport.Options{}))
 		receive(t, conns, "the greeting")
 		var wg sync.WaitGroup
+		large := make([]byte, 1<<20)
 		for range 40 {
 			wg.Go(func() {
 				begin := time.Now()
-				_, err := c.Do(background, transport.Message{Body: make([]byte, 1<<20),
+				_, err := c.Do(background, transport.Message{Body: large,
 					Timeout: 50 * time.Millisecond}, nil)
 				if took := time.Since(begin); !errors.Is(err, transport.ErrDeadline) ||
 					took > 50*time.Millisecond+slack {

@@ -247,7 +247,7 @@ func (c *econn) leads(h wire.Header) bool {
 	switch h.Flags &^ wire.Part {
 	case wire.FlagsReply, wire.FlagsError:
 		s := c.calls.find(h.ID)
-		return s == nil || s.phase(h.ID) == phaseFree || s.callback == nil
+		return s == nil || s.phase(h.ID) == phaseFree || !s.calls.Load()
 	case wire.FlagsControl:
 		return len(c.in.buf[c.in.r:c.in.w]) > wire.HeaderSize &&
 			wire.ControlKind(c.in.buf[c.in.r+wire.HeaderSize]) == wire.KindCredit
@@ -402,8 +402,7 @@ func (c *econn) replied(h wire.Header, body []byte) bool {
 		c.count.late.Add(1)
 		return true
 	}
-	if s.phase(h.ID) == phaseWaiting && s.callback != nil &&
-		s.move(h.ID, phaseWaiting, phaseDone) {
+	if s.calls.Load() && s.move(h.ID, phaseWaiting, phaseDone) {
 		return c.callBack(s, h, body)
 	}
 	if s.move(h.ID, phaseWaiting, phaseFilling) {

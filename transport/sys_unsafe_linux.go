@@ -18,6 +18,9 @@ import (
 // maxVecs is how many pieces one write takes.
 const maxVecs = 16
 
+// raceWrite is how many bytes one write takes in builds with the race detector.
+const raceWrite = 16 << 10
+
 // recv reads what is there into b, without waiting.
 func recv(fd int, b []byte) (int, unix.Errno) {
 	if raceEnabled {
@@ -49,9 +52,9 @@ func rawRecv(fd int, b []byte) (int, unix.Errno) {
 // there are some, travel with the first byte.
 func send(fd int, vecs [][]byte, files []int) (int, unix.Errno) {
 	if raceEnabled {
-		joined := make([]byte, 0, 64<<10)
-		for _, v := range vecs[:min(len(vecs), maxVecs)] {
-			joined = append(joined, v...)
+		joined := make([]byte, 0, raceWrite)
+		for _, v := range vecs {
+			joined = append(joined, v[:min(len(v), raceWrite-len(joined))]...)
 		}
 		if len(files) == 0 {
 			n, err := unix.Write(fd, joined)
