@@ -72,24 +72,29 @@ func claims() []claim {
 func (r *Report) judge() []Verdict {
 	var list []Verdict
 	for _, c := range claims() {
-		value, ok := r.spread(c.scenario, c.row, c.metric)
-		if !ok {
-			continue
+		if value, ok := r.value(c); ok {
+			v := Verdict{Claim: c.String(), Value: value, Holds: c.holds(value.Median)}
+			list = append(list, v)
 		}
-		if c.base != "" {
-			base, ok := r.spread(c.scenario, c.base, c.metric)
-			if !ok {
-				continue
-			}
-			value = value.over(base)
-		}
-		holds := value.Median <= c.most
-		if c.least > 0 {
-			holds = value.Median >= c.least
-		}
-		list = append(list, Verdict{Claim: c.String(), Value: value, Holds: holds})
 	}
 	return list
+}
+
+// value returns the figure that a claim speaks of, and false if it was not measured.
+func (r *Report) value(c claim) (Spread, bool) {
+	value, ok := r.spread(c.scenario, c.row, c.metric)
+	if !ok || c.base == "" {
+		return value, ok
+	}
+	base, ok := r.spread(c.scenario, c.base, c.metric)
+	return value.over(base), ok
+}
+
+func (c claim) holds(value float64) bool {
+	if c.least > 0 {
+		return value >= c.least
+	}
+	return value <= c.most
 }
 
 // String describes the claim in a line.

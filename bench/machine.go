@@ -5,6 +5,7 @@ import (
 	"context"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"runtime"
 	"runtime/debug"
 	"strings"
@@ -64,13 +65,23 @@ func commit() string {
 		return revision + dirty
 	}
 	revision, err := git("rev-parse", "HEAD")
-	if err != nil {
+	if err != nil || !atHome() {
 		return ""
 	}
 	if changes, err := git("status", "--porcelain"); err == nil && changes != "" {
 		dirty = "-dirty"
 	}
 	return revision + dirty
+}
+
+// atHome reports whether the working directory is in a checkout of this module.
+func atHome() bool {
+	top, err := git("rev-parse", "--show-toplevel")
+	if err != nil {
+		return false
+	}
+	text, err := os.ReadFile(filepath.Join(top, "go.mod"))
+	return err == nil && bytes.HasPrefix(text, []byte("module github.com/pithos-ipc/pithos\n"))
 }
 
 func git(args ...string) (string, error) {

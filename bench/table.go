@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -29,7 +30,9 @@ func (r *Report) WriteTable(w io.Writer) error {
 		r.Rounds, r.Duration)
 	fmt.Fprintln(t, "a column with / is the ratio to that row: of the medians (of single rounds)")
 	for _, s := range r.scenarios {
-		r.writeScenario(t, s)
+		if slices.ContainsFunc(r.Results, func(v *Result) bool { return v.Scenario == s.Name }) {
+			r.writeScenario(t, s)
+		}
 	}
 	r.writeClaims(t)
 	return t.Flush()

@@ -40,7 +40,7 @@ func TestCallSizes(t *testing.T) {
 				}
 			}
 		}
-		eventually(t, func() bool { return c.Stats().HeldBytes == 0 }, "%+v", c.Stats())
+		eventually(t, func() bool { return c.Stats().HeldBytes == 0 }, "%v", now(c.Stats))
 	})
 }
 
@@ -312,7 +312,7 @@ func TestPool(t *testing.T) {
 			}
 		}
 		require.Equal(t, 1, failed)
-		eventually(t, func() bool { return srv.Stats().Serving == 0 }, "%+v", srv.Stats())
+		eventually(t, func() bool { return srv.Stats().Serving == 0 }, "%v", now(srv.Stats))
 	})
 }
 

@@ -122,8 +122,8 @@ func TestR2ReaderNeverWaitsForWriter(t *testing.T) {
 		for id := range uint32(n) {
 			r.send(native(wire.FlagsCall, id+1, wire.Meta{}, "x"))
 		}
-		eventually(t, func() bool { return served.Load() == n }, "%d of %d calls are read",
-			served.Load(), n)
+		eventually(t, func() bool { return served.Load() == n }, "%v of %d calls are read",
+			now(served.Load), n)
 		require.Greater(t, l.Stats().OutboxBytes, int64(n*size/2))
 		for range n {
 			require.Equal(t, wire.FlagsReply, r.receive().Flags)
@@ -202,8 +202,8 @@ func TestR4NoLockDuringWrite(t *testing.T) {
 		c := dial(t, address, e.of(transport.Options{}))
 		receive(t, conns, "the greeting")
 		var wg sync.WaitGroup
-		large := make([]byte, 1<<20)
-		for range 40 {
+		large := make([]byte, wire.PartSize+1)
+		for range 32 {
 			wg.Go(func() {
 				begin := time.Now()
 				_, err := c.Do(background, transport.Message{Body: large,
@@ -341,6 +341,6 @@ func TestR10CutAnywhere(t *testing.T) {
 			require.EqualValues(t, n, ended.Load(), "each callback once: %v", p)
 			require.ErrorIs(t, cli.Err(), transport.ErrConnLost, "%v", p)
 		}
-		eventually(t, func() bool { return l.Stats().Conns == 0 }, "%+v", l.Stats())
+		eventually(t, func() bool { return l.Stats().Conns == 0 }, "%v", now(l.Stats))
 	})
 }

@@ -15,6 +15,7 @@ type Group struct {
 	held   atomic.Int64 // bytes held by the connections; partner: charge
 	loops  loops
 	pools  pools
+	others portableConns // those that no loop drives
 }
 
 // NewGroup starts a Group. loops 0 means half of GOMAXPROCS, at least 1; memory 0 means
@@ -37,7 +38,10 @@ func NewGroup(loops int, memory int64) (*Group, error) {
 func (g *Group) Held() int64 { return g.held.Load() }
 
 // Close ends every connection that is left and stops the loops; it waits until nothing runs.
-func (g *Group) Close() error { return g.loops.stop() }
+func (g *Group) Close() error {
+	g.others.close()
+	return g.loops.stop()
+}
 
 // charge adds n bytes to what is held; over the budget nothing is added and the error says so.
 func (g *Group) charge(n int64) error {

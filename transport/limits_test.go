@@ -86,7 +86,7 @@ func TestMaxPending(t *testing.T) {
 		for range 3 {
 			require.NoError(t, receive(t, results, "a pending call"))
 		}
-		eventually(t, func() bool { return cli.Stats().Pending == 0 }, "%+v", cli.Stats())
+		eventually(t, func() bool { return cli.Stats().Pending == 0 }, "%v", now(cli.Stats))
 		_, err = cli.Call(patient(t), nil, nil)
 		require.NoError(t, err, "the slots are usable again")
 	})
@@ -105,7 +105,7 @@ func TestCreditOfCalls(t *testing.T) {
 		for range 3 {
 			go call()
 		}
-		eventually(t, func() bool { return l.Stats().Serving == 3 }, "%+v", l.Stats())
+		eventually(t, func() bool { return l.Stats().Serving == 3 }, "%v", now(l.Stats))
 		require.Zero(t, cli.Stats().CreditCalls)
 		nothing := func([]byte, error) {}
 		require.ErrorIs(t, cli.Go(transport.Message{}, nil, nothing), transport.ErrFull)
@@ -158,7 +158,7 @@ func TestCreditOfBytesReturns(t *testing.T) {
 			}
 		}
 		eventually(t, func() bool { return cli.Stats().CreditBytes > first*3/4-200 },
-			"%d of %d bytes of credit came back", cli.Stats().CreditBytes, first)
+			"of %d bytes of credit came back: %v", first, now(cli.Stats))
 		require.LessOrEqual(t, cli.Stats().CreditBytes, first)
 	})
 }

@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"os"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -119,8 +121,47 @@ func (e *portable) begin() {
 	}
 	e.armLocked()
 	e.mu.Unlock()
+	if !e.conn.group.others.add(e) {
+		e.fail(ErrClosed)
+	}
 	e.writer.Go(e.write)
 	go e.loop() // waited for by whoever waits for gone
+}
+
+// portableConns are the connections of a Group that the portable engine drives.
+type portableConns struct {
+	mu     sync.Mutex
+	conns  map[*portable]struct{} // guarded by mu
+	closed bool                   // guarded by mu
+}
+
+// add is false when the Group is closed already.
+func (p *portableConns) add(e *portable) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.conns == nil {
+		p.conns = make(map[*portable]struct{})
+	}
+	p.conns[e] = struct{}{}
+	return !p.closed
+}
+
+func (p *portableConns) remove(e *portable) {
+	p.mu.Lock()
+	delete(p.conns, e)
+	p.mu.Unlock()
+}
+
+// close ends the connections that are left and waits for them.
+func (p *portableConns) close() {
+	p.mu.Lock()
+	p.closed = true
+	left := slices.Collect(maps.Keys(p.conns))
+	p.mu.Unlock()
+	for _, e := range left {
+		e.fail(ErrClosed)
+		<-e.gone
+	}
 }
 
 // loop reads frames and handles them until the connection ends, and then ends it.
@@ -163,11 +204,14 @@ func (e *portable) end(err error, opened bool) {
 	if err == io.EOF || err == io.ErrUnexpectedEOF {
 		err = fmt.Errorf("%w: %w", ErrConnLost, err)
 	}
+	e.fail(err)
 	e.mu.Lock()
-	if e.life.err == nil {
-		e.life.err = err
-	}
 	err = e.life.err
+	e.stopWriterLocked(err)
+	e.mu.Unlock()
+	e.writer.Wait() // what it has written counts as that
+
+	e.mu.Lock()
 	e.life.over = true
 	if e.life.closing {
 		e.life.lost = e.leftLocked()
@@ -180,8 +224,6 @@ func (e *portable) end(err error, opened bool) {
 	e.life.held = 0
 	e.mu.Unlock()
 
-	_ = e.nc.Close()
-	e.writer.Wait()
 	_ = e.conn.group.charge(-held)
 	e.in.close()
 	e.parts.close()
@@ -199,6 +241,7 @@ func (e *portable) end(err error, opened bool) {
 		e.listener.leave(e.conn)
 	}
 	e.loopID.Store(0)
+	e.conn.group.others.remove(e)
 	if e.conn.ownGroup && opened {
 		_ = e.conn.group.Close()
 	}

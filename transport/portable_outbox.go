@@ -1,7 +1,6 @@
 package transport
 
 import (
-	"errors"
 	"net"
 	"sync"
 	"time"
@@ -397,12 +396,16 @@ func (b *portBatch) write(nc *net.UnixConn) error {
 func (e *portable) written(b *portBatch, err error) {
 	e.mu.Lock()
 	for _, p := range b.pieces {
-		if p.last {
+		switch {
+		case !p.last:
+		case err != nil:
+			p.msg.free() // and it stays counted, as not written
+		default:
 			e.out.room -= p.msg.room
 			e.doneLocked(p.msg)
 		}
 	}
-	if err != nil && e.life.err == nil {
+	if err != nil {
 		e.brokenLocked(err)
 	}
 	e.pumpLocked()
@@ -417,11 +420,22 @@ func (e *portable) written(b *portBatch, err error) {
 // brokenLocked is called when nothing can be written any more. The peer may have sent something
 // before it went away, so the loop reads on to the end, which is near.
 func (e *portable) brokenLocked(err error) {
-	e.out.err = err
+	e.stopWriterLocked(err)
+	if e.life.err != nil {
+		return
+	}
 	e.life.late = lostError(err)
 	e.life.due = time.Now().Add(brokenGrace)
 	e.queue.failLocked(e.life.late)
 	e.armLocked()
+}
+
+// stopWriterLocked has nothing written any more, because of err.
+func (e *portable) stopWriterLocked(err error) {
+	if e.out.err == nil {
+		e.out.err = err
+	}
+	e.out.wake.Signal()
 }
 
 // clearLocked throws away what is not written.
@@ -435,8 +449,4 @@ func (o *portOutbox) clearLocked() {
 		}
 	}
 	o.frames, o.bytes, o.control, o.replies, o.pongs = 0, 0, 0, 0, 0
-	if o.err == nil {
-		o.err = errors.New("transport: outbox closed")
-	}
-	o.wake.Signal()
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"hash/crc32"
 	"os"
 	"sync"
@@ -79,7 +80,7 @@ func times(short, full int) int {
 const patience = 20 * time.Second
 
 // slack is what a bound of 5 ms is tested at: 20 times that.
-const slack = 100 * time.Millisecond
+const slack = 100 * time.Millisecond * slowdown
 
 var background = context.Background()
 
@@ -102,17 +103,24 @@ func eventually(t testing.TB, ok func() bool, format string, args ...any) {
 	}
 }
 
-// receive takes one value from ch.
-func receive[T any](t testing.TB, ch <-chan T, what string) T {
+// receive takes one value from ch. What state says then is shown when none comes.
+func receive[T any](t testing.TB, ch <-chan T, what string, state ...fmt.Stringer) T {
 	t.Helper()
 	select {
 	case v := <-ch:
 		return v
 	case <-time.After(patience):
-		require.FailNow(t, "not within "+patience.String(), what)
+		require.FailNowf(t, "not within "+patience.String(), "%s %v", what, state)
 		panic("not reached")
 	}
 }
+
+// now shows what f returns when it is printed, not before.
+func now[T any](f func() T) fmt.Stringer { return state[T](f) }
+
+type state[T any] func() T
+
+func (f state[T]) String() string { return fmt.Sprintf("%+v", f()) }
 
 // inTime runs f and fails when that takes longer than limit.
 func inTime(t testing.TB, limit time.Duration, what string, f func()) {

@@ -1,0 +1,157 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/pithos-ipc/pithos/bench"
+)
+
+// bencher is what bench is asked to do.
+type bencher struct {
+	options  bench.Options
+	jsonPath string
+	svgPath  string
+	list     bool
+	quiet    bool
+	out      io.Writer
+}
+
+func newBench() *cobra.Command {
+	var b bencher
+	cmd := &cobra.Command{
+		Use:   "bench",
+		Short: "Measure the transport beside plain Go and the raw socket",
+		Long: `Starts server processes of its own and measures, side by side and in turns: this
+transport, its portable loop, a plain net.UnixConn multiplexer, a caller that reads its own answer,
+and the raw socket. Every row does the same work. Prints a table with the medians of the rounds,
+their spread, and the ratios to rows of the same run. Whatever else the machine does shows in the
+figures; the ratios suffer least. A full run takes some minutes.`,
+		Example: `  pithos bench
+  pithos bench --rounds 3 --duration 200ms --scenario latency
+  pithos bench --row pithos --row plain --scenario 'callers-*'
+  pithos bench --json bench.json --svg bench.svg
+  pithos bench --list`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := b.check(); err != nil {
+				return err
+			}
+			b.out = cmd.OutOrStdout()
+			if !b.quiet {
+				b.options.Progress = cmd.ErrOrStderr()
+			}
+			if b.list {
+				return b.writeList()
+			}
+			ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+			defer stop()
+			return b.run(ctx)
+		},
+	}
+	f := cmd.Flags()
+	f.IntVar(&b.options.Rounds, "rounds", 5, "rounds, in each of which everything is measured once")
+	f.DurationVar(&b.options.Duration, "duration", 500*time.Millisecond, "of one measurement")
+	f.StringArrayVar(&b.options.Rows, "row", nil, "only this row, or those that match a pattern "+
+		"such as 'raw-*'; may be repeated")
+	f.StringArrayVar(&b.options.Scenarios, "scenario", nil, "only this scenario, or those that "+
+		"match a pattern; may be repeated")
+	f.DurationVar(&b.options.BusyPoll, "busy-poll", 0, "how long the row pithos spins before it "+
+		"blocks (default that of the transport)")
+	f.StringVar(&b.jsonPath, "json", "", "write every figure to this `file`")
+	f.StringVar(&b.svgPath, "svg", "", "draw the medians into this `file`")
+	f.StringVar(&b.options.Profiles, "profiles", "", "write a CPU profile of each process and "+
+		"measurement into this `folder`")
+	f.BoolVar(&b.list, "list", false, "say which rows and scenarios there are, and end")
+	f.BoolVarP(&b.quiet, "quiet", "q", false, "no progress on stderr")
+	return cmd
+}
+
+func (b *bencher) check() error {
+	o := b.options
+	switch {
+	case o.Rounds < 1:
+		return fmt.Errorf("--rounds %d: want 1 or more", o.Rounds)
+	case o.Duration <= 0:
+		return fmt.Errorf("--duration %s: want more than 0", o.Duration)
+	case o.BusyPoll < 0:
+		return fmt.Errorf("--busy-poll %s: want 0 or more", o.BusyPoll)
+	}
+	if o.Profiles == "" {
+		return nil
+	}
+	info, err := os.Stat(o.Profiles)
+	if err != nil {
+		return fmt.Errorf("--profiles: %w", err)
+	}
+	if !info.IsDir() {
+		return fmt.Errorf("--profiles %s: not a folder", o.Profiles)
+	}
+	return nil
+}
+
+// run measures and writes. The files are opened first: a bad path should not cost a run.
+func (b *bencher) run(ctx context.Context) (err error) {
+	outputs := []struct {
+		path  string
+		write func(*bench.Report, io.Writer) error
+		file  *os.File
+	}{
+		{path: b.jsonPath, write: (*bench.Report).WriteJSON},
+		{path: b.svgPath, write: (*bench.Report).WriteSVG},
+	}
+	for i, o := range outputs {
+		if o.path == "" {
+			continue
+		}
+		if outputs[i].file, err = os.Create(o.path); err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, outputs[i].file.Close()) }()
+	}
+	report, err := bench.Run(ctx, b.options)
+	if report == nil {
+		return err
+	}
+	err = errors.Join(err, report.WriteTable(b.out))
+	for _, o := range outputs {
+		if o.file != nil {
+			err = errors.Join(err, o.write(report, o.file))
+		}
+	}
+	return errors.Join(err, report.Err())
+}
+
+func (b *bencher) writeList() error {
+	w := tabwriter.NewWriter(b.out, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "rows:")
+	for _, r := range bench.Rows() {
+		fmt.Fprintf(w, "  %s\t%s\n", r.Name, r.About)
+	}
+	fmt.Fprintln(w, "scenarios:")
+	for _, s := range bench.Scenarios() {
+		fmt.Fprintf(w, "  %s\t%s\n", s.Name, s.About)
+	}
+	return w.Flush()
+}
+
+// benchChild is the work of a server process that bench has started, if this is one. Its exit code
+// counts then.
+func benchChild(stderr io.Writer) (code int, child bool) {
+	child, err := bench.Child()
+	if err != nil {
+		fmt.Fprintln(stderr, "pithos: "+strings.TrimSpace(err.Error()))
+		return 1, child
+	}
+	return 0, child
+}

@@ -1,0 +1,54 @@
+package main
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// benchmark runs the verb alone, without the root.
+func benchmark(args ...string) (string, error) {
+	var out bytes.Buffer
+	cmd := newBench()
+	cmd.SilenceErrors, cmd.SilenceUsage = true, true
+	cmd.SetArgs(args)
+	cmd.SetOut(&out)
+	cmd.SetErr(&out)
+	err := cmd.Execute()
+	return out.String(), err
+}
+
+func TestBenchList(t *testing.T) {
+	out, err := benchmark("--list")
+	require.NoError(t, err)
+	for _, name := range []string{"  pithos ", "  plain ", "  latency ", "  body-1m "} {
+		require.Contains(t, out, name)
+	}
+}
+
+func TestBenchRefuses(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "file")
+	require.NoError(t, os.WriteFile(file, nil, 0o600))
+	for _, c := range []struct {
+		name string
+		args []string
+		want string
+	}{
+		{"no rounds", []string{"--rounds", "0"}, "--rounds 0: want 1 or more"},
+		{"no time", []string{"--duration", "0s"}, "--duration 0s: want more than 0"},
+		{"negative busy-poll", []string{"--busy-poll", "-1us"}, "--busy-poll -1µs: want 0 or more"},
+		{"unknown row", []string{"--row", "nobody"}, `unknown name "nobody", there are: pithos, `},
+		{"unknown scenario", []string{"--scenario", "x"}, `unknown name "x", there are: latency, `},
+		{"bad path", []string{"--json", file + "/x"}, "not a directory"},
+		{"no folder", []string{"--profiles", file}, "not a folder"},
+		{"argument", []string{"more"}, "unknown command"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			_, err := benchmark(c.args...)
+			require.ErrorContains(t, err, c.want)
+		})
+	}
+}
