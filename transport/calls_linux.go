@@ -26,8 +26,8 @@ import (
 //	       done -> free (by the caller; by the loop for callbacks)
 //
 // Who moves a slot from waiting or partial to filling, by one CAS, may touch the caller's buffer
-// until it moves on; who moves it to tomb has taken the buffer away. filling is short: a copy, or one
-// read that cannot block.
+// until it moves on; who moves it to tomb has taken the buffer away. filling is short: a copy, or
+// one read that cannot block.
 type phase uint32
 
 const (
@@ -176,7 +176,8 @@ func (k *calls) openLocked(call bool) error {
 		return k.err
 	}
 	if call && k.pending >= k.limit {
-		return &LimitError{What: "pending calls", Value: int64(k.pending) + 1, Limit: int64(k.limit)}
+		return &LimitError{What: "pending calls", Value: int64(k.pending) + 1,
+			Limit: int64(k.limit)}
 	}
 	return nil
 }
@@ -270,71 +271,6 @@ func (k *calls) freeLocked(s *slot) {
 	}
 	k.freeTail = int32(s.index)
 	k.pending--
-}
-
-// stash is what the loop keeps of the table while it handles a batch: slots of calls whose callback
-// has come, and some credit, so that callbacks which call again need no lock. At the end of the batch
-// everything goes back.
-type stash struct {
-	slots []*slot // the last one is taken first, as it is still in the cache; loop only
-	bytes int64   // loop only
-}
-
-// stashMax is how many slots, and stashBytes how much credit, a stash takes at most.
-const (
-	stashMax   = 512
-	stashBytes = 64 << 10
-)
-
-// keep puts a free slot into the stash; false says that it is full.
-func (t *stash) keep(s *slot) bool {
-	if len(t.slots) >= stashMax {
-		return false
-	}
-	s.clear()
-	t.slots = append(t.slots, s)
-	return true
-}
-
-// take returns a slot out of the stash and pays for a call of cost bytes, or nil.
-func (t *stash) take(k *calls, cost int64) *slot {
-	last := len(t.slots) - 1
-	if last < 0 {
-		return nil
-	}
-	if t.bytes < cost {
-		k.mu.Lock()
-		if n := min(k.bytes, stashBytes); k.waiters.head == nil && k.err == nil && n > 0 {
-			k.bytes -= n
-			t.bytes += n
-		}
-		k.mu.Unlock()
-		if t.bytes < cost {
-			return nil
-		}
-	}
-	t.bytes -= cost
-	s := t.slots[last]
-	t.slots = t.slots[:last]
-	k.rename(s)
-	return s
-}
-
-// giveBack returns everything to the table.
-func (t *stash) giveBack(c *econn) {
-	if len(t.slots) == 0 && t.bytes == 0 {
-		return
-	}
-	k := &c.calls
-	k.mu.Lock()
-	for _, s := range t.slots {
-		k.freeLocked(s)
-	}
-	k.bytes += t.bytes
-	k.grantLocked(c)
-	k.mu.Unlock()
-	t.slots, t.bytes = t.slots[:0], 0
-	c.checkQuiet()
 }
 
 // grantLocked lets waiters through, in their order, as long as there is room.

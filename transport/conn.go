@@ -67,8 +67,9 @@ func newConn(set *settings, peer Credentials, g *Group) *Conn {
 // else in new memory; buf may be nil. When Call has returned, body and buf are the caller's again
 // and nothing of the connection touches them any more, whatever the outcome.
 //
-// The deadline of ctx travels to the handler, and so does its end. Errors: those of ctx, ErrDeadline,
-// *RemoteError (the reply is an error), ErrConnLost, ErrClosed, ErrDraining, ErrOnLoop, *LimitError.
+// The deadline of ctx travels to the handler, and so does its end. Errors: those of ctx,
+// ErrDeadline, *RemoteError (the reply is an error), ErrConnLost, ErrClosed, ErrDraining,
+// ErrOnLoop, *LimitError.
 func (c *Conn) Call(ctx context.Context, body, buf []byte) ([]byte, error) {
 	return c.eng.do(ctx, Message{Body: body}, buf)
 }
@@ -99,9 +100,9 @@ func (c *Conn) Post(ctx context.Context, m Message) error { return c.eng.post(ct
 // TryPost is Post that never waits: without room or credit it gives ErrFull.
 func (c *Conn) TryPost(m Message) error { return c.eng.post(context.Background(), m, false) }
 
-// WriteFrame queues a frame as it is (Length is taken from body) on a connection that is not native,
-// or not known to be. It never waits: over Limits.Outbox it gives ErrFull and nothing is queued. The
-// bytes are the caller's again when it returns.
+// WriteFrame queues a frame as it is (Length is taken from body) on a connection that is not
+// native, or not known to be. It never waits: over Limits.Outbox it gives ErrFull and nothing is
+// queued. The bytes are the caller's again when it returns.
 func (c *Conn) WriteFrame(h wire.Header, body []byte) error {
 	return c.eng.writeFrame(h, body, nil)
 }
@@ -118,9 +119,9 @@ func (c *Conn) Ping(ctx context.Context) error { return c.eng.ping(ctx) }
 func (c *Conn) Drain() { c.eng.drain() }
 
 // Close ends the connection in good order: no new calls either way, the ones inside are finished,
-// everything queued is written; then, or when ctx is done, the connection ends and Close waits until
-// nothing of it runs. What was lost is in a *DroppedError. Closing again waits for the first and
-// returns nil. From the loop it gives ErrOnLoop (Abort does not block).
+// everything queued is written; then, or when ctx is done, the connection ends and Close waits
+// until nothing of it runs. What was lost is in a *DroppedError. Closing again waits for the first
+// and returns nil. From the loop it gives ErrOnLoop (Abort does not block).
 func (c *Conn) Close(ctx context.Context) error { return c.eng.close(ctx) }
 
 // Abort ends the connection now, without waiting. Calls under way fail with err, or with ErrClosed

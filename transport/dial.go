@@ -6,8 +6,8 @@ import (
 )
 
 // Dial connects to the server at address (see Listen) and says hello. It returns when the server
-// has answered, within ctx and Limits.HelloTimeout. Errors are *OpError; a peer without a version in
-// common gives one that wraps wire.ErrNoVersion.
+// has answered, within ctx and Limits.HelloTimeout. Errors are *OpError; a peer without a version
+// in common gives one that wraps wire.ErrNoVersion.
 func Dial(ctx context.Context, address string, o Options) (*Conn, error) {
 	s := o.settings(false)
 	ctx, cancel := context.WithTimeout(ctx, s.Limits.HelloTimeout)

@@ -4,7 +4,6 @@ package transport
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"math"
 	"os"
@@ -29,12 +28,12 @@ const (
 	modeForeign
 )
 
-// What a loop is asked to do for a connection: bits of econn.todo.
+// What a loop is asked to do for a connection: bits of econn.errands.
 const (
-	todoOpen  uint32 = 1 << iota // register with epoll
-	todoFlush                    // write what waits
-	todoRead                     // read, even if epoll is silent
-	todoReap                     // it is dead: end it
+	errandOpen  uint32 = 1 << iota // register with epoll
+	errandFlush                    // write what waits
+	errandRead                     // read, even if epoll is silent
+	errandReap                     // it is dead: end it
 )
 
 // econn is a connection on an epoll loop.
@@ -47,8 +46,7 @@ type econn struct {
 	loop     *loop
 	listener *Listener // or nil
 	fd       int       // closed by the loop only
-	index    uint32    // slot in the loop; loop only
-	key      uint64    // of its events; immutable after open
+	seat     seat
 
 	in      inbox
 	out     outbox
@@ -60,21 +58,27 @@ type econn struct {
 	ending  ending
 	lead    leadState
 
-	todo     atomic.Uint32 // partner: loop.post
-	nextTodo *econn        // guarded by loop.mu, then the loop's
-	mode     mode          // read lease
-	stash    stash         // loop only
-	owedHere int64         // bytes of credit to be given back; loop only
-	dirty    bool          // replies wait to be flushed after this batch; loop only
-	filesOK  bool          // descriptors were negotiated; set before native
+	errands    atomic.Uint32 // partner: loop.post
+	nextErrand *econn        // guarded by loop.mu, then the loop's
+	mode       mode          // read lease
+	stash      stash         // loop only
+	dirty      bool          // replies wait to be flushed after this batch; loop only
+}
+
+// seat is a connection's slot in its loop.
+type seat struct {
+	index uint32 // loop only
+	key   uint64 // of its events; immutable after open
 }
 
 // sideState is what the two sides have agreed on and owe each other.
 type sideState struct {
 	native  atomic.Bool
+	files   bool          // descriptors were negotiated; set before native
 	ready   chan struct{} // closed when native, or dead
 	peerMax atomic.Uint32 // largest body the peer takes
 	granted atomic.Int64  // bytes of calls and oneways that the peer may have sent, ever
+	here    int64         // of them handled on the loop, not yet in owed; loop only
 	owed    atomic.Int64  // of them handled, but not yet given back as credit
 	hello   int64         // deadline of the first frame, or never; loop only
 	parts   atomic.Uint32 // oneways that were sent in parts
@@ -102,30 +106,12 @@ type arming struct {
 	open        bool // registered, and not closed yet; guarded by mu
 }
 
-// ending is how a connection comes to its end.
-type ending struct {
-	cause   atomic.Pointer[failure] // why; set once
-	dead    atomic.Bool             // partner: reap
-	closing atomic.Bool             // Close was called; partner: checkQuiet
-	quiet   chan struct{}           // closed when there is nothing left to finish
-	once    sync.Once               // of quiet
-	closed  sync.Once               // of Close
-	done    chan struct{}
-	held    atomic.Int64 // bytes of assemblies
-	dropped DroppedError // set before done
-}
-
-type failure struct{ err error }
-
 // counts are the counters behind Stats.
 type counts struct {
 	framesIn, framesOut, bytesIn, bytesOut atomic.Uint64
 	reads, writes, polls, wakes            atomic.Uint64
 	drops, late                            atomic.Uint64
 }
-
-// lost makes the error of calls whose connection ended by itself.
-func lost(cause error) error { return fmt.Errorf("%w: %w", ErrConnLost, cause) }
 
 // newEpoll makes the engine of c on s, which is its own from now on. It does nothing before begin.
 func newEpoll(c *Conn, s socket, l *Listener) *econn {
@@ -157,7 +143,7 @@ func (c *econn) begin() {
 	if f := c.set.Hooks.Open; f != nil {
 		f(c.pub)
 	}
-	c.loop.post(c, todoOpen)
+	c.loop.post(c, errandOpen)
 }
 
 // greet waits for the answer to the hello of a client.
@@ -178,16 +164,16 @@ func (c *econn) greet(ctx context.Context) error {
 
 // work does what was posted. It runs on the loop.
 func (c *econn) work(bits uint32) {
-	if bits&todoOpen != 0 {
+	if bits&errandOpen != 0 {
 		c.open()
 	}
-	if bits&todoFlush != 0 && !c.ending.dead.Load() {
+	if bits&errandFlush != 0 && !c.ending.dead.Load() {
 		c.flushOrArm()
 	}
-	if bits&todoRead != 0 && c.takeForLoop() {
+	if bits&errandRead != 0 && c.takeForLoop() {
 		c.turn()
 	}
-	if bits&todoReap != 0 {
+	if bits&errandReap != 0 {
 		c.reap()
 	}
 }
@@ -195,9 +181,9 @@ func (c *econn) work(bits uint32) {
 // open registers the connection with epoll. The loop has had the read lease since it was made.
 func (c *econn) open() {
 	c.loop.spin.init(c.set.busyPoll)
-	c.index, c.key = c.loop.claim(c, nil)
+	c.seat.index, c.seat.key = c.loop.claim(c, nil)
 	ev := unix.EpollEvent{Events: unix.EPOLLONESHOT}
-	setKey(&ev, c.key)
+	setKey(&ev, c.seat.key)
 	if err := unix.EpollCtl(c.loop.ep, unix.EPOLL_CTL_ADD, c.fd, &ev); err != nil {
 		c.kill(os.NewSyscallError("epoll_ctl", err))
 		return
@@ -265,7 +251,7 @@ func (c *econn) hotTurn() bool {
 			c.out.stalled.Store(false)
 			c.flushOrArm()
 		}
-		c.loop.hot = append(c.loop.hot, c) // its place was free a moment ago
+		c.loop.hot[0] = append(c.loop.hot[0], c) // its place was free a moment ago
 		return false
 	}
 	c.after(o)
@@ -304,11 +290,11 @@ func (c *econn) cool() {
 // readGuarded is read for the loop. A handler that panics fails its call, not the process.
 func (c *econn) readGuarded() (o outcome) {
 	defer func() {
-		r := c.loop.handling
+		r := c.loop.serve.handling
 		if r == nil {
 			return
 		}
-		c.loop.handling = nil
+		c.loop.serve.handling = nil
 		r.panicked(recover())
 		c.served(r)
 		o = readSome
@@ -335,7 +321,7 @@ func (c *econn) dirtyNow() {
 		c.dirty = true
 		return
 	}
-	c.loop.post(c, todoFlush)
+	c.loop.post(c, errandFlush)
 }
 
 func (c *econn) armRead() { c.arm(true, false) }
@@ -359,7 +345,7 @@ func (c *econn) arm(read, write bool) {
 	if a.write {
 		ev.Events |= unix.EPOLLOUT
 	}
-	setKey(&ev, c.key)
+	setKey(&ev, c.seat.key)
 	if err := unix.EpollCtl(c.loop.ep, unix.EPOLL_CTL_MOD, c.fd, &ev); err != nil {
 		c.kill(os.NewSyscallError("epoll_ctl", err))
 	}
@@ -447,143 +433,6 @@ func (c *econn) tick() bool {
 	return false
 }
 
-// hold counts n bytes of memory held for the peer; over a budget nothing is counted and the error
-// says so.
-func (c *econn) hold(n int64) error {
-	if err := c.pub.group.charge(n); err != nil {
-		return err
-	}
-	limit := c.set.Limits.ConnMemory
-	if v := c.ending.held.Add(n); n > 0 && v > limit {
-		c.holdAnyway(-n)
-		return &LimitError{What: "bytes held by the connection", Value: v, Limit: limit}
-	}
-	return nil
-}
-
-// holdAnyway counts n bytes that are there already.
-func (c *econn) holdAnyway(n int64) {
-	c.pub.group.held.Add(n)
-	c.ending.held.Add(n)
-}
-
-// checkOutbox ends a connection whose peer does not take what it is owed.
-func (c *econn) checkOutbox() {
-	if !c.out.full.Load() {
-		return
-	}
-	_, n := c.out.load()
-	if n+c.ending.held.Load() > c.set.Limits.ConnMemory {
-		c.kill(&LimitError{What: "bytes held by the connection", Value: n,
-			Limit: c.set.Limits.ConnMemory})
-	} else if g := c.pub.group; n > segmentSize && g.held.Load() > g.memory {
-		c.kill(&LimitError{What: "bytes held by the group", Value: g.held.Load(), Limit: g.memory})
-	}
-}
-
-func (c *econn) dead() bool { return c.ending.dead.Load() }
-
-// violation ends the connection because of what the peer sent.
-func (c *econn) violation(err error) { c.kill(&ProtocolError{Err: err}) }
-
-type duplicateError struct{ id uint32 }
-
-func (e *duplicateError) Error() string { return fmt.Sprintf("id %d is in use already", e.id) }
-
-// kill ends the connection now; the first reason counts. The loop does the rest. It never blocks.
-func (c *econn) kill(err error) {
-	c.ending.cause.CompareAndSwap(nil, &failure{err})
-	if !c.ending.dead.CompareAndSwap(false, true) {
-		return
-	}
-	unix.Shutdown(c.fd, unix.SHUT_RDWR) // the fd is open: only reap closes it, and it comes after
-	c.calls.shut(c, c.ending.cause.Load().err)
-	c.loop.post(c, todoReap)
-}
-
-// reap ends a dead connection, once both leases are back. Loop only.
-func (c *econn) reap() {
-	l := c.loop
-	if !c.takeForLoop() {
-		l.reaps = append(l.reaps, c)
-		return
-	}
-	if !c.out.lease.CompareAndSwap(false, true) {
-		c.in.lease.Store(leaseArmed)
-		l.reaps = append(l.reaps, c)
-		return
-	}
-	c.arming.mu.Lock()
-	c.arming.open = false
-	c.arming.mu.Unlock()
-	unix.EpollCtl(l.ep, unix.EPOLL_CTL_DEL, c.fd, nil)
-	l.vacate(c.index)
-	unix.Close(c.fd)
-	err := c.ending.cause.Load().err
-	waiting, serving := c.calls.waiting(), c.serving.count()
-	frames, bytes := c.out.discard(c.pub.group)
-	c.ending.dropped = DroppedError{Calls: waiting, Served: serving, Frames: frames, Bytes: bytes}
-	c.count.drops.Add(uint64(frames))
-	c.dropInbox()
-	c.pub.cancel(err)
-	c.serving.cancelAll(err)
-	c.failCalls(err)
-	c.side.pings.fail()
-	if f := c.set.Hooks.Close; f != nil {
-		f(c.pub, err)
-	}
-	c.markQuiet()
-	if c.listener != nil {
-		c.listener.leave(c.pub)
-	}
-	c.ready()
-	if c.pub.ownGroup {
-		l.quit.Store(true) // the loop closes done by its last act
-		return
-	}
-	close(c.ending.done)
-}
-
-// dropInbox releases what was half received.
-func (c *econn) dropInbox() {
-	in := &c.in
-	for _, a := range in.asms {
-		c.dropAssembly(a)
-	}
-	if in.asm != nil && c.mode == modeForeign {
-		c.dropAssembly(in.asm)
-	}
-	in.asms, in.asm, in.slot, in.busy = nil, nil, nil, false
-	closeFiles(in.files)
-	in.files = nil
-	in.r, in.w = 0, 0
-	in.release(c.pub.group)
-}
-
-// failCalls ends every call with err. Loop only, all leases held.
-func (c *econn) failCalls(err error) {
-	c.calls.each(func(s *slot) {
-		v := s.state.Load()
-		id, at := uint32(v>>phaseBits), phase(v&(1<<phaseBits-1))
-		switch {
-		case at == phaseTomb:
-			c.late(s, id)
-		case (at == phaseWaiting || at == phasePartial) && s.move(id, at, phaseFilling):
-			s.err, s.code, s.reply = err, wire.CodeOK, nil
-			c.endReply(s, id)
-		}
-	})
-}
-
-// ready ends the wait for the hello.
-func (c *econn) ready() {
-	select {
-	case <-c.side.ready:
-	default:
-		close(c.side.ready)
-	}
-}
-
 func (c *econn) done() <-chan struct{} { return c.ending.done }
 
 func (c *econn) native() bool { return c.side.native.Load() }
@@ -617,43 +466,6 @@ func (c *econn) flushSoon() {
 	}
 }
 
-// close ends the connection in good order, within ctx.
-func (c *econn) close(ctx context.Context) error {
-	if c.loop.here() {
-		return ErrOnLoop
-	}
-	first := false
-	c.ending.closed.Do(func() { first = true })
-	if !first {
-		<-c.ending.done
-		return nil
-	}
-	c.calls.shut(c, ErrClosed)
-	c.drain()
-	c.ending.closing.Store(true)
-	c.checkQuiet()
-	select {
-	case <-c.ending.quiet:
-	case <-ctx.Done():
-	}
-	c.kill(ErrClosed)
-	<-c.ending.done
-	if d := c.ending.dropped; d != (DroppedError{}) && errors.Is(c.err(), ErrClosed) {
-		return &d
-	}
-	return nil
-}
-
-// checkQuiet ends the wait of close when nothing is left to finish.
-func (c *econn) checkQuiet() {
-	if c.ending.closing.Load() && !c.out.pending.Load() && c.serving.count() == 0 &&
-		c.calls.waiting() <= 0 {
-		c.markQuiet()
-	}
-}
-
-func (c *econn) markQuiet() { c.ending.once.Do(func() { close(c.ending.quiet) }) }
-
 func (c *econn) stats() Stats {
 	n := &c.count
 	var s Stats
@@ -674,69 +486,4 @@ func (c *econn) stats() Stats {
 	s.OutboxFrames, s.OutboxBytes = c.out.load()
 	s.HeldBytes = c.ending.held.Load() + s.OutboxBytes
 	return s
-}
-
-// pings are those that wait for their pong.
-type pings struct {
-	mu   sync.Mutex
-	next uint32
-	wait map[uint32]chan struct{}
-	over bool
-}
-
-func (c *econn) ponged(id uint32) {
-	p := &c.side.pings
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if ch := p.wait[id]; ch != nil {
-		delete(p.wait, id)
-		close(ch)
-	}
-}
-
-func (p *pings) fail() {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.over = true
-	for _, ch := range p.wait {
-		close(ch)
-	}
-	p.wait = nil
-}
-
-func (c *econn) ping(ctx context.Context) error {
-	if !c.native() {
-		return ErrNotNative
-	}
-	if c.loop.here() {
-		return ErrOnLoop
-	}
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-	p := &c.side.pings
-	ch := make(chan struct{})
-	p.mu.Lock()
-	if p.over {
-		p.mu.Unlock()
-		return c.err()
-	}
-	if p.wait == nil {
-		p.wait = make(map[uint32]chan struct{})
-	}
-	p.next++
-	id := p.next
-	p.wait[id] = ch
-	p.mu.Unlock()
-	c.out.putControl(c.pub.group, wire.KindPing, id, 0)
-	c.flushSoon()
-	select {
-	case <-ch:
-		return c.err()
-	case <-ctx.Done():
-		p.mu.Lock()
-		delete(p.wait, id)
-		p.mu.Unlock()
-		return ctx.Err()
-	}
 }

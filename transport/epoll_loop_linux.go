@@ -65,7 +65,7 @@ func (l *loops) pick() *loop { return l.all[int(l.next.Add(1))%len(l.all)] }
 //
 //	           +--------------------------------------------------+
 //	           v                                                  |
-//	todo list -> hot connections -> expired deadlines -> poll: 0, spin, or block
+//	errands -> hot connections -> expired deadlines -> poll: 0, spin, or block
 //	                                                              |
 //	             events: slot and generation -> connection -------+
 type loop struct {
@@ -77,27 +77,40 @@ type loop struct {
 	asleep atomic.Bool   // partner: wake
 	wakes  atomic.Uint64
 
-	mu   sync.Mutex
-	todo *econn   // chain of connections with something to do, guarded by mu
-	last *econn   // guarded by mu
-	jobs []func() // guarded by mu
-
 	wakeAt   atomic.Int64 // when the sleep will end by itself; partner: deadline
 	deadline atomic.Int64 // the earliest that a connection asked for; partner: wakeAt
 
-	slots    []loopSlot // loop only
-	free     []uint32   // loop only
-	freed    []uint32   // slots to be freed after the event batch; loop only
-	hot      []*econn   // read lease held, read in every turn; loop only
-	hotSpare []*econn   // loop only
-	parked   []*econn   // looked after every tick; loop only
-	reaps    []*econn   // dead ones whose leases are not back; loop only
-	tickAt   int64      // loop only
-	events   [eventBatch]unix.EpollEvent
-	spin     spinner
-	req      Request  // of the handler that runs; loop only
-	metaSet  bool     // req.meta is not zero; loop only
-	handling *Request // &req while one does; loop only
+	posted  posted
+	tenants tenants
+	hot     [2][]*econn // read lease held, read in every turn; the second is spare; loop only
+	parked  []*econn    // looked after every tick; loop only
+	reaps   []*econn    // dead ones whose leases are not back; loop only
+	tickAt  int64       // loop only
+	events  [eventBatch]unix.EpollEvent
+	spin    spinner
+	serve   served
+}
+
+// posted is what others want the loop to do.
+type posted struct {
+	mu      sync.Mutex
+	errands *econn // chain of connections with something to do, guarded by mu
+	last    *econn // guarded by mu
+	jobs    []func()
+}
+
+// tenants are those whose events the loop gets, by slot. Loop only.
+type tenants struct {
+	slots []loopSlot
+	free  []uint32
+	freed []uint32 // to be free after the event batch
+}
+
+// served is the request whose handler runs. Loop only.
+type served struct {
+	req      Request
+	metaSet  bool     // req.meta is not zero
+	handling *Request // &req while its handler runs
 }
 
 // poller is something besides a connection that the loop's epoll reports on: a listening socket.
@@ -171,25 +184,25 @@ func (l *loop) want(t int64) {
 
 // post has the loop do for c what bits say; see econn.work.
 func (l *loop) post(c *econn, bits uint32) {
-	if c.todo.Or(bits) != 0 {
+	if c.errands.Or(bits) != 0 {
 		return // is in the chain already, and bits will be seen there
 	}
-	l.mu.Lock()
-	if l.last == nil {
-		l.todo = c
+	l.posted.mu.Lock()
+	if l.posted.last == nil {
+		l.posted.errands = c
 	} else {
-		l.last.nextTodo = c
+		l.posted.last.nextErrand = c
 	}
-	l.last = c
-	l.mu.Unlock()
+	l.posted.last = c
+	l.posted.mu.Unlock()
 	l.wake()
 }
 
 // call has the loop run f.
 func (l *loop) call(f func()) {
-	l.mu.Lock()
-	l.jobs = append(l.jobs, f)
-	l.mu.Unlock()
+	l.posted.mu.Lock()
+	l.posted.jobs = append(l.posted.jobs, f)
+	l.posted.mu.Unlock()
 	l.wake()
 }
 
@@ -198,7 +211,7 @@ func (l *loop) run() {
 	l.id.Store(goroutineID())
 	defer l.close()
 	for !l.quit.Load() || l.killAll() {
-		busy := l.runTodo()
+		busy := l.runErrands()
 		busy = l.readHot() || busy
 		l.afterBatch()
 		busy = l.runTimers() || busy
@@ -223,23 +236,23 @@ func (l *loop) close() {
 // killAll ends every connection when the loop is to stop; it reports true while some are left.
 func (l *loop) killAll() bool {
 	left := false
-	for i := range l.slots {
-		if c := l.slots[i].conn; c != nil {
+	for i := range l.tenants.slots {
+		if c := l.tenants.slots[i].conn; c != nil {
 			left = true
 			c.kill(ErrClosed)
 		}
 	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return left || l.todo != nil || l.jobs != nil
+	l.posted.mu.Lock()
+	defer l.posted.mu.Unlock()
+	return left || l.posted.errands != nil || l.posted.jobs != nil
 }
 
-// runTodo does what was posted.
-func (l *loop) runTodo() bool {
-	l.mu.Lock()
-	c, jobs := l.todo, l.jobs
-	l.todo, l.last, l.jobs = nil, nil, nil
-	l.mu.Unlock()
+// runErrands does what was posted.
+func (l *loop) runErrands() bool {
+	l.posted.mu.Lock()
+	c, jobs := l.posted.errands, l.posted.jobs
+	l.posted.errands, l.posted.last, l.posted.jobs = nil, nil, nil
+	l.posted.mu.Unlock()
 	if c == nil && jobs == nil && len(l.reaps) == 0 {
 		return false
 	}
@@ -247,9 +260,9 @@ func (l *loop) runTodo() bool {
 		f()
 	}
 	for c != nil {
-		next := c.nextTodo
-		c.nextTodo = nil
-		c.work(c.todo.Swap(0))
+		next := c.nextErrand
+		c.nextErrand = nil
+		c.work(c.errands.Swap(0))
 		c = next
 	}
 	waiting := l.reaps
@@ -262,12 +275,11 @@ func (l *loop) runTodo() bool {
 
 // readHot gives every hot connection one read.
 func (l *loop) readHot() bool {
-	if len(l.hot) == 0 {
+	hot := l.hot[0]
+	if len(hot) == 0 {
 		return false
 	}
-	hot := l.hot
-	l.hot = l.hotSpare[:0]
-	l.hotSpare = hot
+	l.hot[0], l.hot[1] = l.hot[1][:0], hot
 	some := false
 	for i, c := range hot {
 		hot[i] = nil
@@ -282,30 +294,30 @@ func (l *loop) readHot() bool {
 // keepHot keeps a connection whose read lease the loop holds among the hot ones; it reports false
 // when there are enough of them.
 func (l *loop) keepHot(c *econn) bool {
-	if len(l.hot) >= maxHot {
+	if len(l.hot[0]) >= maxHot {
 		return false
 	}
-	l.hot = append(l.hot, c)
+	l.hot[0] = append(l.hot[0], c)
 	return true
 }
 
 // coolDown gives the leases of all hot connections back and arms them.
 func (l *loop) coolDown() {
-	for i, c := range l.hot {
-		l.hot[i] = nil
+	for i, c := range l.hot[0] {
+		l.hot[0][i] = nil
 		c.cool()
 	}
-	l.hot = l.hot[:0]
+	l.hot[0] = l.hot[0][:0]
 }
 
 // afterBatch frees the slots of connections that were closed; no event of the batch can refer to
 // them any more.
 func (l *loop) afterBatch() {
-	for _, i := range l.freed {
-		l.slots[i].gen++
-		l.free = append(l.free, i)
+	for _, i := range l.tenants.freed {
+		l.tenants.slots[i].gen++
+		l.tenants.free = append(l.tenants.free, i)
 	}
-	l.freed = l.freed[:0]
+	l.tenants.freed = l.tenants.freed[:0]
 }
 
 // runTimers looks after parked connections and deadlines.
@@ -353,8 +365,8 @@ func (l *loop) park(c *econn) {
 func (l *loop) expire(now int64) {
 	l.deadline.Store(math.MaxInt64)
 	next := int64(math.MaxInt64)
-	for i := range l.slots {
-		if c := l.slots[i].conn; c != nil {
+	for i := range l.tenants.slots {
+		if c := l.tenants.slots[i].conn; c != nil {
 			next = min(next, c.expire(now))
 		}
 	}
@@ -370,13 +382,13 @@ func (l *loop) expire(now int64) {
 // it blocks.
 func (l *loop) poll(busy bool) int {
 	if busy {
-		if len(l.hot) > 0 && !l.spin.askEpoll() {
+		if len(l.hot[0]) > 0 && !l.spin.askEpoll() {
 			return 0
 		}
 		return epollPoll(l.ep, l.events[:])
 	}
 	if l.spin.again() {
-		if len(l.hot) > 0 && !l.spin.askEpoll() {
+		if len(l.hot[0]) > 0 && !l.spin.askEpoll() {
 			return 0
 		}
 		n := epollPoll(l.ep, l.events[:])
@@ -395,7 +407,7 @@ func (l *loop) sleep() int {
 	l.asleep.Store(true)
 	at := min(l.tickAt, l.deadline.Load())
 	l.wakeAt.Store(at)
-	if l.deadline.Load() < at || l.hasTodo() || l.quit.Load() {
+	if l.deadline.Load() < at || l.hasErrands() || l.quit.Load() {
 		l.asleep.Store(false)
 		return epollPoll(l.ep, l.events[:])
 	}
@@ -414,10 +426,10 @@ func (l *loop) sleep() int {
 	return n
 }
 
-func (l *loop) hasTodo() bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.todo != nil || l.jobs != nil || len(l.reaps) > 0
+func (l *loop) hasErrands() bool {
+	l.posted.mu.Lock()
+	defer l.posted.mu.Unlock()
+	return l.posted.errands != nil || l.posted.jobs != nil || len(l.reaps) > 0
 }
 
 // dispatch hands one event to whom it is for. A late one, for a slot with a new tenant, differs in
@@ -428,10 +440,10 @@ func (l *loop) dispatch(ev *unix.EpollEvent) {
 		return
 	}
 	i, gen := uint32(key), uint32(key>>32)
-	if int(i) >= len(l.slots) || l.slots[i].gen != gen {
+	if int(i) >= len(l.tenants.slots) || l.tenants.slots[i].gen != gen {
 		return
 	}
-	switch s := &l.slots[i]; {
+	switch s := &l.tenants.slots[i]; {
 	case s.conn != nil:
 		s.conn.event(ev.Events)
 	case s.poller != nil:
@@ -441,26 +453,26 @@ func (l *loop) dispatch(ev *unix.EpollEvent) {
 
 // claim gives a tenant a slot and returns the key for its events. Loop only.
 func (l *loop) claim(c *econn, p poller) (index uint32, key uint64) {
-	if n := len(l.free); n > 0 {
-		index = l.free[n-1]
-		l.free = l.free[:n-1]
+	if n := len(l.tenants.free); n > 0 {
+		index = l.tenants.free[n-1]
+		l.tenants.free = l.tenants.free[:n-1]
 	} else {
-		index = uint32(len(l.slots))
-		l.slots = append(l.slots, loopSlot{})
+		index = uint32(len(l.tenants.slots))
+		l.tenants.slots = append(l.tenants.slots, loopSlot{})
 	}
-	s := &l.slots[index]
+	s := &l.tenants.slots[index]
 	s.conn, s.poller = c, p
 	return index, uint64(index) | uint64(s.gen)<<32
 }
 
 // vacate ends a tenancy; the slot is free after the event batch. Loop only.
 func (l *loop) vacate(index uint32) {
-	l.slots[index].conn, l.slots[index].poller = nil, nil
-	l.freed = append(l.freed, index)
+	l.tenants.slots[index].conn, l.tenants.slots[index].poller = nil, nil
+	l.tenants.freed = append(l.tenants.freed, index)
 }
 
 // base is where nanotime counts from.
 var base = time.Now()
 
-// nanotime is the monotonic clock in nanoseconds, from a moment before anything here asked.
+// nanotime is the monotonic clock in nanoseconds.
 func nanotime() int64 { return int64(time.Since(base)) }

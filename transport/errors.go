@@ -12,14 +12,17 @@ import (
 
 // The errors that callers branch on. Compare with errors.Is.
 var (
-	// ErrClosed says that this side has closed the connection, or the listener. Wraps net.ErrClosed.
+	// ErrClosed says that this side has closed the connection, or the listener. Wraps
+	// net.ErrClosed.
 	ErrClosed = fmt.Errorf("transport: closed: %w", net.ErrClosed)
-	// ErrConnLost says that the connection ended while the call was under way, or before it could be
-	// sent; the call may have been carried out or not. It is never retried silently.
+	// ErrConnLost says that the connection ended while the call was under way, or before it could
+	// be sent; the call may have been carried out or not. It is never retried silently.
 	ErrConnLost = errors.New("transport: connection lost")
-	// ErrOnLoop says that a handler or callback on the loop asked for something that would block it.
+	// ErrOnLoop says that a handler or callback on the loop asked for something that would block
+	// it.
 	ErrOnLoop = errors.New("transport: would block the loop")
-	// ErrFull says that the outbox, or the credit that the peer gave, has no room for this frame now.
+	// ErrFull says that the outbox, or the credit that the peer gave, has no room for this frame
+	// now.
 	ErrFull = errors.New("transport: no room to send")
 	// ErrDraining says that the peer, or this side, takes no new calls on this connection.
 	ErrDraining = errors.New("transport: draining")
@@ -100,8 +103,8 @@ type DroppedError struct {
 }
 
 func (e *DroppedError) Error() string {
-	return fmt.Sprintf("transport: closed with %d calls unanswered, %d unserved, %d frames (%d bytes) "+
-		"unsent", e.Calls, e.Served, e.Frames, e.Bytes)
+	return fmt.Sprintf("transport: closed with %d calls unanswered, %d unserved, %d frames (%d "+
+		"bytes) unsent", e.Calls, e.Served, e.Frames, e.Bytes)
 }
 
 // OpError is an error at the edge of the package: listening, dialling, taking over a descriptor.
@@ -111,7 +114,9 @@ type OpError struct {
 	Err  error
 }
 
-func (e *OpError) Error() string { return "transport: " + e.Op + " " + e.Path + ": " + e.Err.Error() }
+func (e *OpError) Error() string {
+	return "transport: " + e.Op + " " + e.Path + ": " + e.Err.Error()
+}
 
 // Unwrap returns the cause.
 func (e *OpError) Unwrap() error { return e.Err }

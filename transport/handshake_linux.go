@@ -18,7 +18,8 @@ func (c *econn) early(h wire.Header) outcome {
 		return c.greeted(h)
 	}
 	in := &c.in
-	hello := h.Flags == wire.FlagsControl && h.ID == 0 && h.Length > 0 && h.Length <= wire.MaxControl
+	hello := h.Flags == wire.FlagsControl && h.ID == 0 && h.Length > 0 &&
+		h.Length <= wire.MaxControl
 	if !hello && c.set.Foreign == nil {
 		c.violation(fmt.Errorf("first frame is not a hello: flags 0x%02x, id %d, length %d",
 			uint8(h.Flags), h.ID, h.Length))
@@ -93,7 +94,8 @@ func (c *econn) greeted(h wire.Header) outcome {
 		return readSome
 	}
 	if h.Length > wire.MaxControl || h.Flags != wire.FlagsControl && h.Flags != wire.FlagsError {
-		c.violation(fmt.Errorf("answer to the hello: flags 0x%02x, length %d", uint8(h.Flags), h.Length))
+		c.violation(fmt.Errorf("answer to the hello: flags 0x%02x, length %d", uint8(h.Flags),
+			h.Length))
 		return readOver
 	}
 	body, ok := c.body(h)
@@ -129,7 +131,7 @@ func (c *econn) greeted(h wire.Header) outcome {
 // goNative takes over what the peer said about itself.
 func (c *econn) goNative(h wire.Hello, caps wire.Capabilities) {
 	c.mode = modeNative
-	c.filesOK = caps&wire.CapFiles != 0 && c.set.Limits.MaxFiles > 0
+	c.side.files = caps&wire.CapFiles != 0 && c.set.Limits.MaxFiles > 0
 	c.side.peerMax.Store(h.MaxBody)
 	k := &c.calls
 	k.mu.Lock()

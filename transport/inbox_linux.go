@@ -36,7 +36,8 @@ const (
 	leaseLeader
 )
 
-// inbox is the read side of a connection. All but the lease belongs to its holder, and moves with it.
+// inbox is the read side of a connection. All but the lease belongs to its holder, and moves with
+// it.
 type inbox struct {
 	lease atomic.Uint32
 	box   *[]byte // pooled memory behind buf, nil when nothing is buffered
@@ -133,7 +134,7 @@ func (c *econn) fill() (int, unix.Errno) {
 }
 
 func (c *econn) recv(b []byte) (int, unix.Errno) {
-	if !c.filesOK {
+	if !c.side.files {
 		return recv(c.fd, b)
 	}
 	n, files, e := recvFiles(c.fd, b, c.in.files)
@@ -275,16 +276,16 @@ func (c *econn) frame(h wire.Header, body []byte) bool {
 
 // whole serves a call or oneway that came in one frame, in the inbox.
 func (c *econn) whole(h wire.Header, body []byte) bool {
-	r := &c.loop.req
+	r := &c.loop.serve.req
 	payload := body
 	if len(body) > 0 && body[0] == 0 {
 		payload = body[1:]
-		if c.loop.metaSet {
-			r.meta, c.loop.metaSet = wire.Meta{}, false
+		if c.loop.serve.metaSet {
+			r.meta, c.loop.serve.metaSet = wire.Meta{}, false
 		}
 	} else {
 		var err error
-		c.loop.metaSet = true
+		c.loop.serve.metaSet = true
 		if r.meta, payload, err = wire.ParseBody(body); err != nil {
 			c.violation(err)
 			return false
@@ -389,7 +390,8 @@ func (c *econn) mayPing() bool {
 		c.in.pongs = 0
 	}
 	if c.in.pongs++; c.in.pongs > maxPongsUnread {
-		c.violation(&LimitError{What: "pings without reading", Value: int64(c.in.pongs), Limit: maxPongsUnread})
+		c.violation(&LimitError{What: "pings without reading", Value: int64(c.in.pongs),
+			Limit: maxPongsUnread})
 		return false
 	}
 	return true

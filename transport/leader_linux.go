@@ -14,8 +14,8 @@ import (
 )
 
 // leaderNap is the longest time that a leader blocks in the kernel for its reply. After it the loop
-// reads, and the caller waits as any other goroutine: so that a cancelled context, a ping, or a call
-// of the peer's waits no longer than this for a leader that the kernel holds.
+// reads, and the caller waits as any other goroutine: so that a cancelled context, a ping, or a
+// call of the peer's waits no longer than this for a leader that the kernel holds.
 const leaderNap = 500 * time.Microsecond
 
 // check judges a message before anything is sent, and joins its timeout with that of ctx.
@@ -48,7 +48,7 @@ func (c *econn) check(ctx context.Context, m *Message) (timeout time.Duration, e
 	if len(m.Files) == 0 {
 		return timeout, nil
 	}
-	if !c.filesOK {
+	if !c.side.files {
 		return 0, ErrNoFiles
 	}
 	if n, limit := len(m.Files), c.set.Limits.MaxFiles; n > limit {
@@ -173,7 +173,7 @@ func (c *econn) flushCrowd() bool {
 			return false
 		}
 		if spent {
-			c.loop.post(c, todoFlush)
+			c.loop.post(c, errandFlush)
 			return true
 		}
 	}
@@ -181,8 +181,8 @@ func (c *econn) flushCrowd() bool {
 }
 
 // await waits until the call in s is over, and frees the slot.
-func (c *econn) await(ctx context.Context, s *slot, id uint32, until int64, stalled bool, cost int64,
-) ([]byte, error) {
+func (c *econn) await(ctx context.Context, s *slot, id uint32, until int64, stalled bool,
+	cost int64) ([]byte, error) {
 	done := ctx.Done()
 	mayLead := true
 	var err error
@@ -400,7 +400,7 @@ func (c *econn) handOver() {
 	c.lead.inbound.Store(true)
 	c.endStall()
 	c.in.lease.Store(leaseParked)
-	c.loop.post(c, todoRead)
+	c.loop.post(c, errandRead)
 }
 
 // retire gives the read lease back after the leader's own reply. When nobody waits and the loop

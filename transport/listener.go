@@ -52,8 +52,8 @@ func Listen(address string, o Options) (*Listener, error) {
 	return serve(address, sock, o)
 }
 
-// ListenFile serves the connections of a listening Unix stream socket that is there already. f stays
-// the caller's.
+// ListenFile serves the connections of a listening Unix stream socket that is there already. f
+// stays the caller's.
 func ListenFile(f *os.File, o Options) (*Listener, error) {
 	sock, err := adoptListener(f)
 	if err != nil {
@@ -92,8 +92,8 @@ func (l *Listener) start() (err error) {
 // Address is what the listener was made with.
 func (l *Listener) Address() string { return l.address }
 
-// Sweep takes the connections that wait in the backlog at this moment, before it returns: Hooks.Open
-// has been called for them then. It does not block, and may be called from a handler.
+// Sweep takes the connections that wait in the backlog at this moment, before it returns:
+// Hooks.Open has been called for them then. It does not block, and may be called from a handler.
 func (l *Listener) Sweep() { l.accept.ready() }
 
 // Stats sums up over all connections.

@@ -140,8 +140,9 @@ func (c *econn) beginAssembly(h wire.Header, body []byte) (a *assembly, skip int
 	return a, skip, true
 }
 
-// reserve gives a room for n more bytes, which may be fewer than are to come. When a budget of memory
-// is spent the message is refused: what comes of it is thrown away. A foreign one ends the connection.
+// reserve gives a room for n more bytes, which may be fewer than are to come. When a budget of
+// memory is spent the message is refused: what comes of it is thrown away. A foreign one ends the
+// connection.
 func (c *econn) reserve(a *assembly, n int) bool {
 	if a.refused != nil {
 		return true
@@ -277,8 +278,8 @@ func (c *econn) endPart(h wire.Header, a *assembly) bool {
 		c.giveBack(a.cost)
 		return true
 	}
-	r := &c.loop.req
-	r.meta, c.loop.metaSet = wire.Meta{}, true
+	r := &c.loop.serve.req
+	r.meta, c.loop.serve.metaSet = wire.Meta{}, true
 	if len(a.meta) > 0 {
 		r.meta, _, _ = wire.ParseBody(a.meta) // it was parsed before
 	}

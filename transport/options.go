@@ -23,8 +23,8 @@ type Options struct {
 	// Limits bound what a connection may hold; zero fields mean the defaults.
 	Limits Limits
 
-	// BusyPoll is the longest time that a loop or a waiting caller polls before it blocks. nil means
-	// DefaultBusyPoll; 0 turns busy-polling off.
+	// BusyPoll is the longest time that a loop or a waiting caller polls before it blocks. nil
+	// means DefaultBusyPoll; 0 turns busy-polling off.
 	BusyPoll *time.Duration
 
 	// Authorize judges the other end by its credentials: a listener asks it at accept, a dialling
@@ -70,7 +70,7 @@ type Limits struct {
 	Outbox       int           // bytes waiting to be written before senders have to wait
 	ConnMemory   int64         // bytes that one connection may hold, in both directions
 	MaxConns     int           // connections of a listener
-	MaxFiles     int           // descriptors with one frame; 0: they are not negotiated, on either side
+	MaxFiles     int           // descriptors with one frame; 0: none are negotiated
 	HelloTimeout time.Duration // for the first frame on a native-only socket, and for Dial's answer
 }
 

@@ -4,7 +4,6 @@ package transport
 
 import (
 	"os"
-	"runtime"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -100,34 +99,6 @@ func (q *queue) remove(g *Group, p *parcel) {
 		g.putSegment(s)
 		return
 	}
-}
-
-// The states of a parcel.
-const (
-	parcelLent     uint32 = iota // somebody's memory; he gives the parcel back to the pool
-	parcelDone                   // nothing refers to that memory any more
-	parcelDisowned               // on its own: the writer gives it back
-)
-
-// parcel is a message whose body is written from where it lies.
-//
-//	waiting -> in the batch, part by part -> done
-//	   |               |
-//	   +-- withdraw ---+--> done, or disowned: its owner has the memory back
-type parcel struct {
-	flags  wire.Flags
-	id     uint32
-	split  bool
-	begun  bool
-	state  atomic.Uint32
-	meta   []byte    // encoded, goes before the payload of the first frame
-	stage  []byte    // header and meta of the frame that is being written
-	pieces [][]byte  // payload that is not in a frame yet
-	one    [1][]byte // backing of pieces for a single one
-	left   int       // bytes of pieces
-	lent   int64     // what is counted in outbox.lent; guarded by outbox.mu
-	owned  []byte    // buffer to be released when done
-	files  []int     // duplicates, closed when done
 }
 
 // batch is what is being written; it belongs to the write lease.
@@ -227,8 +198,8 @@ const (
 	corkNormal = 1
 )
 
-// putCorked is put for the loop: the frame waits for the end of the batch that the loop is handling,
-// without a lock. The caller sees to it that uncork comes.
+// putCorked is put for the loop: the frame waits for the end of the batch that the loop is
+// handling, without a lock. The caller sees to it that uncork comes.
 func (o *outbox) putCorked(g *Group, cork int, h wire.Header, m *wire.Meta, body []byte,
 	more [][]byte) {
 	s := o.cork[cork]
@@ -298,20 +269,6 @@ func (o *outbox) putParcel(g *Group, q *queue, p *parcel) {
 	o.mu.Unlock()
 }
 
-// wireSize is the number of bytes that p takes on the wire, before it has begun.
-func (p *parcel) wireSize() int {
-	return frameSize(len(p.meta), p.left, p.split)
-}
-
-// frameSize is the number of bytes of all frames of a body with meta and payload of these lengths.
-func frameSize(meta, payload int, split bool) int {
-	frames := 1
-	if split && meta+payload > wire.PartSize {
-		frames = (meta + payload + wire.PartSize - 1) / wire.PartSize
-	}
-	return frames*wire.HeaderSize + meta + payload
-}
-
 // flush writes what waits, if nobody else does. After budget bytes the rest is the loop's. It
 // reports false when the socket takes no more: the caller has to see to it that somebody goes on.
 func (c *econn) flush(budget int) bool {
@@ -326,7 +283,7 @@ func (c *econn) flush(budget int) bool {
 			return false
 		}
 		if spent {
-			c.loop.post(c, todoFlush)
+			c.loop.post(c, errandFlush)
 			return true
 		}
 		c.checkQuiet()
@@ -463,193 +420,16 @@ func (o *outbox) takeLocked(g *Group, q *queue, i int) *parcel {
 	return nil
 }
 
-// addPart stages the next frame of p behind what is in the batch.
-func (w *batch) addPart(p *parcel) {
-	w.parcel = p
-	n := p.left
-	flags := p.flags
-	meta := p.meta
-	if p.begun {
-		meta = nil
-	}
-	if p.split && len(meta)+n > wire.PartSize {
-		n = wire.PartSize - len(meta)
-		flags |= wire.Part
-	} else {
-		w.frames++ // a body in parts counts once, with its last
-	}
-	h := wire.Header{Flags: flags, ID: p.id, Length: uint32(len(meta) + n)}
-	w.partSize = wire.HeaderSize + len(meta) + n
-	p.stage = append(h.AppendTo(p.stage[:0]), meta...)
-	w.vecs = append(w.vecs, p.stage)
-	if !p.begun {
-		w.files = p.files
-		p.begun = true
-	}
-	for n > 0 {
-		if len(w.vecs) == maxVecs {
-			w.joinRest(p, n)
-			return
-		}
-		v := p.pieces[0]
-		if len(v) > n {
-			p.pieces[0] = v[n:]
-			v = v[:n]
-		} else {
-			p.pieces = p.pieces[1:]
-		}
-		if len(v) == 0 {
-			continue
-		}
-		n -= len(v)
-		p.left -= len(v)
-		w.vecs = append(w.vecs, v)
-		w.lent++
-	}
-}
-
-// joinRest copies the next n bytes of p into one piece, when there are more pieces than a write
-// takes.
-func (w *batch) joinRest(p *parcel, n int) {
-	last := w.vecs[maxVecs-1]
-	joined := make([]byte, 0, len(last)+n)
-	joined = append(joined, last...)
-	for n > 0 {
-		v := p.pieces[0]
-		if len(v) > n {
-			p.pieces[0] = v[n:]
-			v = v[:n]
-		} else {
-			p.pieces = p.pieces[1:]
-		}
-		joined = append(joined, v...)
-		n -= len(v)
-		p.left -= len(v)
-	}
-	w.vecs[maxVecs-1] = joined
-}
-
-// finish marks p done and releases what it owns.
-func (p *parcel) finish(g *Group) {
-	for _, fd := range p.files {
-		unix.Close(fd)
-	}
-	p.files = nil
-	if p.owned != nil {
-		g.putBuffer(p.owned)
-		p.owned = nil
-	}
-	p.pieces, p.one[0] = nil, nil
-	if !p.state.CompareAndSwap(parcelLent, parcelDone) {
-		g.putParcel(p)
-	}
-}
-
-func (p *parcel) done() bool { return p.state.Load() == parcelDone }
-
-// withdraw takes lent memory back: nothing refers to it when it returns. What is in the batch is
-// copied first, because a frame begun is always finished. With drop the frames that have not begun
-// are thrown away, and unsent says that none had; else they are copied, too.
-func (c *econn) withdraw(p *parcel, drop bool) (unsent bool) {
-	if p.done() {
-		return false
-	}
-	o := &c.out
-	for !o.lease.CompareAndSwap(false, true) {
-		if p.done() {
-			return false // written meanwhile, or thrown away with the connection
-		}
-		runtime.Gosched()
-	}
-	o.mu.Lock()
-	if !p.done() {
-		unsent = !p.begun && drop
-		o.returnLocked(c.pub.group, p, drop)
-	}
-	o.mu.Unlock()
-	o.lease.Store(false)
-	if !c.flush(flushBudget) {
-		c.armWrite()
-	}
-	return unsent
-}
-
-func (o *outbox) returnLocked(g *Group, p *parcel, drop bool) {
-	w := &o.w
-	if w.parcel == p && w.lent > 0 {
-		k := len(w.vecs) - w.lent
-		n := 0
-		for _, v := range w.vecs[k:] {
-			n += len(v)
-		}
-		rest := make([]byte, 0, n)
-		for _, v := range w.vecs[k:] {
-			rest = append(rest, v...)
-		}
-		clear(w.vecs[k:])
-		w.vecs = append(w.vecs[:k], rest)
-		w.lent = 0
-	}
-	o.returnLent(p, p.lent)
-	if drop {
-		o.dropLocked(g, p)
-		return
-	}
-	defer o.judgeLocked()
-	if p.left > 0 {
-		b := g.buffer(p.left)[:0]
-		for _, v := range p.pieces {
-			b = append(b, v...)
-		}
-		p.owned = b
-		p.one[0] = b
-		p.pieces = p.one[:]
-	}
-}
-
-// dropLocked throws the rest of p away. The batch keeps the frame that it has begun.
-func (o *outbox) dropLocked(g *Group, p *parcel) {
-	w := &o.w
-	rest := p.left
-	if !p.begun {
-		rest = p.wireSize()
-	} else {
-		rest = frameSize(0, p.left, p.split)
-		if p.left == 0 {
-			rest = 0
-		}
-	}
-	frames := 0
-	if !p.begun || p.left > 0 {
-		frames = 1 // else the batch counts it
-	}
-	o.takenLocked(frames, int64(rest))
-	if w.parcel == p {
-		w.parcel = nil
-		p.stage = nil // may still be in the batch, and stays with it
-	} else if !p.begun {
-		o.urgent.remove(g, p)
-		o.normal.remove(g, p)
-	}
-	for i, q := range o.large {
-		if q == p {
-			o.large = append(o.large[:i], o.large[i+1:]...)
-			break
-		}
-	}
-	p.left = 0
-	p.finish(g)
-}
-
-// writeFailed notes that the peer reads no more. What it wrote before that is still read; the end of
-// the stream ends the connection.
+// writeFailed notes that the peer reads no more. What it wrote before that is still read; the end
+// of the stream ends the connection.
 func (c *econn) writeFailed(e unix.Errno) {
 	c.out.broken.Store(true)
 	c.ending.cause.CompareAndSwap(nil, &failure{lost(os.NewSyscallError("sendmsg", e))})
-	c.loop.post(c, todoRead)
+	c.loop.post(c, errandRead)
 }
 
-// discard empties the outbox of a connection that is over, and says what was lost. Write lease held.
+// discard empties the outbox of a connection that is over, and says what was lost. Write lease
+// held.
 func (o *outbox) discard(g *Group) (frames, bytes int) {
 	o.mu.Lock()
 	defer o.mu.Unlock()

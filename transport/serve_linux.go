@@ -141,7 +141,7 @@ func (c *econn) roomFor(cost int64) bool {
 // handle runs the handler.
 func (c *econn) handle(h wire.Header, body, owned []byte, files []*os.File, cost int64) {
 	oneway := h.Flags&wire.Oneway != 0
-	r := &c.loop.req
+	r := &c.loop.serve.req
 	r.conn, r.id, r.oneway, r.onLoop, r.detached = c.pub, h.ID, oneway, true, false
 	r.body, r.owned, r.files, r.cost = body, owned, files, cost
 	r.deadline = time.Time{}
@@ -149,13 +149,13 @@ func (c *econn) handle(h wire.Header, body, owned []byte, files []*os.File, cost
 		r.deadline = deadlineOf(&r.meta)
 	}
 	r.life, r.replied = nil, false
-	c.loop.handling = r
+	c.loop.serve.handling = r
 	if handler := c.set.Handler; handler != nil {
 		handler.Serve(r)
 	} else {
 		c.unhandled(r)
 	}
-	c.loop.handling = nil
+	c.loop.serve.handling = nil
 	c.served(r)
 }
 
@@ -254,9 +254,9 @@ func (c *econn) giveBack(n int64) {
 
 // giveBackHere is giveBack for requests that were over within their handler. Loop only.
 func (c *econn) giveBackHere(n int64) {
-	c.owedHere += n
-	if c.owedHere >= c.set.Limits.MaxCallBytes/8 {
-		n, c.owedHere = c.owedHere, 0
+	c.side.here += n
+	if c.side.here >= c.set.Limits.MaxCallBytes/8 {
+		n, c.side.here = c.side.here, 0
 		c.giveBack(n)
 	}
 }

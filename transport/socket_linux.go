@@ -104,8 +104,8 @@ func addressName(address string) (name string, done func(), err error) {
 		return address, func() {}, nil
 	}
 	if address[0] == '@' {
-		return "", nil, &LimitError{What: "bytes of an abstract address", Value: int64(len(address)),
-			Limit: maxSunPath}
+		return "", nil, &LimitError{What: "bytes of an abstract address",
+			Value: int64(len(address)), Limit: maxSunPath}
 	}
 	dir, err := openDir(filepath.Dir(address))
 	if err != nil {
@@ -115,7 +115,8 @@ func addressName(address string) (name string, done func(), err error) {
 	if len(name) > maxSunPath {
 		unix.Close(dir)
 		return "", nil, &LimitError{What: "bytes of a socket's file name",
-			Value: int64(len(filepath.Base(address))), Limit: int64(maxSunPath - len(procName(dir, "")))}
+			Value: int64(len(filepath.Base(address))),
+			Limit: int64(maxSunPath - len(procName(dir, "")))}
 	}
 	return name, func() { unix.Close(dir) }, nil
 }
@@ -320,8 +321,8 @@ func duplicate(f *os.File, listening int) (int, error) {
 		t, _ := unix.GetsockoptInt(int(s), unix.SOL_SOCKET, unix.SO_TYPE)
 		a, _ := unix.GetsockoptInt(int(s), unix.SOL_SOCKET, unix.SO_ACCEPTCONN)
 		if v != unix.AF_UNIX || t != unix.SOCK_STREAM || a != listening {
-			err = fmt.Errorf("want a Unix stream socket with SO_ACCEPTCONN %d, got domain %d, type %d, "+
-				"SO_ACCEPTCONN %d", listening, v, t, a)
+			err = fmt.Errorf("want a Unix stream socket with SO_ACCEPTCONN %d, got domain %d, "+
+				"type %d, SO_ACCEPTCONN %d", listening, v, t, a)
 			return
 		}
 		if fd, err = unix.FcntlInt(s, unix.F_DUPFD_CLOEXEC, 0); err != nil {

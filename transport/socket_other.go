@@ -38,7 +38,8 @@ func overflowUID() uint32 { return 1<<32 - 1 }
 
 func dialSocket(ctx context.Context, address string) (socket, error) {
 	if address != "" && address[0] == '@' {
-		return socket{}, fmt.Errorf("abstract addresses exist on Linux only: %w", errors.ErrUnsupported)
+		return socket{}, fmt.Errorf("abstract addresses exist on Linux only: %w",
+			errors.ErrUnsupported)
 	}
 	var d net.Dialer
 	c, err := d.DialContext(ctx, "unix", address)

@@ -19,13 +19,13 @@ const (
 	slowWeight    = 8                     // what a slow yield adds to the suspicion; a fast one
 	suspicious    = 16                    // takes one off; from here on there is no spinning
 	firstPause    = 10 * time.Millisecond // for so long,
-	maxPause      = time.Second           // doubled up to this when the first yield after it is slow
+	maxPause      = time.Second           // doubled up to this if the first yield then is slow
 	epollEvery    = 4                     // hot turns between two looks at epoll
 )
 
-// spinner decides, for one waiter at a time (a loop, or the leader of a connection), whether to poll
-// again or to block. It spins only while the recent waits were shorter than its budget, gives the
-// processor away in between, and keeps off for a while when somebody else turns out to want it.
+// spinner decides, for one waiter at a time (a loop, or the leader of a connection), whether to
+// poll again or to block. It spins only while the recent waits were shorter than its budget, gives
+// the processor away in between, and keeps off for a while when somebody else turns out to want it.
 type spinner struct {
 	budget int64 // ns; 0: never; immutable
 
@@ -116,8 +116,9 @@ func (s *spinner) yield() bool {
 	return true
 }
 
-// tooSlow ends this spin after a slow yield. One may be chance (an interrupt, a busy host); when more
-// than one in slowWeight is slow, the processor is wanted, and there is no spinning for a while.
+// tooSlow ends this spin after a slow yield. One may be chance (an interrupt, a busy host); when
+// more than one in slowWeight is slow, the processor is wanted, and there is no spinning for a
+// while.
 func (s *spinner) tooSlow(now int64) {
 	s.until = 0
 	s.misses.Add(1)

@@ -10,10 +10,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// The system calls of the hot path. Those that cannot block are raw: they do not tell the scheduler,
-// which costs more than the call. The race detector does not see what the kernel reads and writes, so
-// in its builds the bytes go through a copy that it does see, and through the calls of package unix,
-// which tell it that what was before a write is before the read of its bytes.
+// The system calls of the hot path. Those that cannot block are raw: they do not tell the
+// scheduler, which costs more than the call. The race detector does not see what the kernel reads
+// and writes, so in its builds the bytes go through a copy that it does see, and through the calls
+// of package unix, which tell it that what was before a write is before the read of its bytes.
 
 // maxVecs is how many pieces one write takes.
 const maxVecs = 16

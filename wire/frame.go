@@ -5,8 +5,8 @@ import "encoding/binary"
 // HeaderSize is the length of a frame's header in bytes.
 const HeaderSize = 9
 
-// PartSize is how much of a body, in bytes, a sender puts into one native frame. Longer bodies travel
-// in parts, so that other frames can go between them.
+// PartSize is how much of a body, in bytes, a sender puts into one native frame. Longer bodies
+// travel in parts, so that other frames can go between them.
 const PartSize = 256 << 10
 
 // DefaultMaxBody is the largest body, in bytes, that a peer accepts when nothing else was agreed.
