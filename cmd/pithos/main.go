@@ -12,6 +12,9 @@ import (
 )
 
 func main() {
+	if code, child := benchChild(os.Stderr); child {
+		os.Exit(code)
+	}
 	os.Exit(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
 }
 
@@ -65,6 +68,7 @@ func newRoot() *cobra.Command {
 by way of a hub that knows who offers what.`,
 		Example: `  pithos hub --pandora          run a hub that Pandora's clients find, too
   pithos ping -c 3              see whether it answers, and how fast
+  pithos bench                  measure the transport beside plain Go
   pithos dump capture.bin       read frames that were written to a file`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
@@ -72,6 +76,7 @@ by way of a hub that knows who offers what.`,
 	s := &socketFlag{}
 	s.register(root)
 	root.AddCommand(
+		newBench(),
 		newDump(),
 		newHub(s),
 		newPing(s),
