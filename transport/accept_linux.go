@@ -108,7 +108,13 @@ func (a *epollAcceptor) stop() {
 			close(a.stopped)
 		})
 	})
-	<-a.stopped
+	select {
+	case <-a.stopped:
+	case <-a.loop.gone: // the group was closed first
+		a.mu.Lock()
+		a.over = true
+		a.mu.Unlock()
+	}
 }
 
 // farewell tells a peer that is not let in why, as far as the socket takes it at once.

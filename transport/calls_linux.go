@@ -103,6 +103,7 @@ type calls struct {
 	pending   int     // guarded by mu
 	peerCalls int     // the peer's credit in calls, guarded by mu
 	bytes     int64   // what is left of it in bytes, guarded by mu
+	most      int64   // that was ever left of it, guarded by mu
 	waiters   waiters // guarded by mu
 	err       error   // no new calls, guarded by mu
 }
@@ -147,7 +148,7 @@ func (k *calls) find(id uint32) *slot {
 func (k *calls) acquire(c *econn, cost int64) (*slot, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if err := k.openLocked(true); err != nil {
+	if err := k.openLocked(true, cost); err != nil {
 		return nil, err
 	}
 	if k.waiters.head != nil || !k.roomLocked(c, cost, true) {
@@ -161,7 +162,7 @@ func (k *calls) acquire(c *econn, cost int64) (*slot, error) {
 func (k *calls) spend(c *econn, cost int64) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if err := k.openLocked(false); err != nil {
+	if err := k.openLocked(false, cost); err != nil {
 		return err
 	}
 	if k.waiters.head != nil || !k.roomLocked(c, cost, false) {
@@ -171,9 +172,12 @@ func (k *calls) spend(c *econn, cost int64) error {
 	return nil
 }
 
-func (k *calls) openLocked(call bool) error {
+func (k *calls) openLocked(call bool, cost int64) error {
 	if k.err != nil {
 		return k.err
+	}
+	if cost > k.most {
+		return &LimitError{What: "bytes with headers", Value: cost, Limit: k.most}
 	}
 	if call && k.pending >= k.limit {
 		return &LimitError{What: "pending calls", Value: int64(k.pending) + 1,
@@ -276,7 +280,7 @@ func (k *calls) freeLocked(s *slot) {
 // grantLocked lets waiters through, in their order, as long as there is room.
 func (k *calls) grantLocked(c *econn) {
 	for w := k.waiters.head; w != nil; w = k.waiters.head {
-		err := k.openLocked(w.call)
+		err := k.openLocked(w.call, w.cost)
 		if err == nil && !k.roomLocked(c, w.cost, w.call) {
 			return
 		}

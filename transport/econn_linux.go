@@ -121,6 +121,9 @@ func newEpoll(c *Conn, s socket, l *Listener) *econn {
 	e.side.ready = make(chan struct{})
 	e.ending.quiet = make(chan struct{})
 	e.ending.done = make(chan struct{})
+	if c.ownGroup {
+		e.ending.done = e.loop.gone
+	}
 	e.side.granted.Store(c.set.Limits.MaxCallBytes)
 	e.side.hello = never
 	e.lead.spin.init(c.set.busyPoll)
@@ -130,9 +133,6 @@ func newEpoll(c *Conn, s socket, l *Listener) *econn {
 		e.mode = modeGreeting
 		h := c.set.hello()
 		e.out.putRaw(c.group, &e.out.urgent, h.AppendTo(nil))
-	}
-	if c.ownGroup {
-		e.loop.exit = e.ending.done
 	}
 	c.eng = e
 	return e
@@ -158,6 +158,12 @@ func (c *econn) greet(ctx context.Context) error {
 	case <-ctx.Done():
 		c.kill(fmt.Errorf("no answer to the hello: %w", ctx.Err()))
 		<-c.ending.done
+		return c.err()
+	case <-c.loop.gone: // the group was closed
+		if c.ending.dead.CompareAndSwap(false, true) {
+			c.ending.cause.CompareAndSwap(nil, &failure{ErrClosed})
+			unix.Close(c.fd)
+		}
 		return c.err()
 	}
 }
@@ -451,7 +457,7 @@ func (c *econn) abort(err error) {
 }
 
 func (c *econn) drain() {
-	if c.native() {
+	if c.native() && !c.dead() {
 		c.out.putControl(c.pub.group, wire.KindDrain, 0, 0)
 		c.flushSoon()
 	}

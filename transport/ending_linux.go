@@ -186,9 +186,14 @@ func (c *econn) close(ctx context.Context) error {
 	c.checkQuiet()
 	select {
 	case <-c.ending.quiet:
+		// Between two batches of the loop, so that what a batch refuses is still written.
+		c.loop.call(func() {
+			c.flushOrArm()
+			c.kill(ErrClosed)
+		})
 	case <-ctx.Done():
+		c.kill(ErrClosed)
 	}
-	c.kill(ErrClosed)
 	<-c.ending.done
 	if d := c.ending.dropped; d != (DroppedError{}) && errors.Is(c.err(), ErrClosed) {
 		return &d

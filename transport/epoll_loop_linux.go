@@ -73,7 +73,7 @@ type loop struct {
 	bell   int // eventfd that wakes the loop; written to at most once a sleep, never read
 	id     atomic.Uintptr
 	quit   atomic.Bool
-	exit   chan struct{} // closed by the loop's last act, nil: nobody waits
+	gone   chan struct{} // closed by the loop's last act
 	asleep atomic.Bool   // partner: wake
 	wakes  atomic.Uint64
 
@@ -134,7 +134,7 @@ func newLoop() (*loop, error) {
 		unix.Close(ep)
 		return nil, os.NewSyscallError("eventfd", err)
 	}
-	l := &loop{ep: ep, bell: bell}
+	l := &loop{ep: ep, bell: bell, gone: make(chan struct{})}
 	l.wakeAt.Store(math.MaxInt64)
 	l.deadline.Store(math.MaxInt64)
 	l.tickAt = math.MaxInt64
@@ -228,9 +228,7 @@ func (l *loop) run() {
 func (l *loop) close() {
 	unix.Close(l.bell)
 	unix.Close(l.ep)
-	if l.exit != nil {
-		close(l.exit)
-	}
+	close(l.gone)
 }
 
 // killAll ends every connection when the loop is to stop; it reports true while some are left.

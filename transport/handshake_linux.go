@@ -136,6 +136,7 @@ func (c *econn) goNative(h wire.Hello, caps wire.Capabilities) {
 	k := &c.calls
 	k.mu.Lock()
 	k.peerCalls, k.bytes = int(h.Calls), int64(min(h.Bytes, 1<<50))
+	k.most = k.bytes
 	k.mu.Unlock()
 	c.side.native.Store(true)
 	c.ready()

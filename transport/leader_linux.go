@@ -4,7 +4,6 @@ package transport
 
 import (
 	"context"
-	"math"
 	"runtime"
 	"time"
 
@@ -542,8 +541,8 @@ func (c *econn) writeFrame(h wire.Header, body []byte, gather [][]byte) error {
 	}
 	m := Message{Body: body, Gather: gather}
 	n := m.size()
-	if uint64(n) > math.MaxUint32 {
-		return &LimitError{"body bytes", int64(n), math.MaxUint32}
+	if limit := c.set.Limits.MaxBody; n > limit {
+		return &LimitError{"body bytes", int64(n), int64(limit)}
 	}
 	if frames, bytes := c.out.load(); frames > 0 && bytes+int64(n) > c.out.limit {
 		return ErrFull

@@ -42,6 +42,7 @@ type outbox struct {
 	cork    [2]*segment // frames of the loop's batch: urgent, normal; loop only
 
 	mu     sync.Mutex
+	over   bool      // nothing is queued any more, guarded by mu
 	bytes  int64     // in the queues and in the batch, headers included; guarded by mu
 	lent   int64     // of them callers' memory, which no watermark has to bound; guarded by mu
 	frames int       // of them; guarded by mu
@@ -166,9 +167,12 @@ func (o *outbox) load() (frames int, bytes int64) {
 func (o *outbox) put(g *Group, q *queue, h wire.Header, m *wire.Meta, body []byte, more [][]byte) {
 	n := wire.HeaderSize + int(h.Length)
 	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.over {
+		return
+	}
 	o.segmentLocked(g, q, n).add(h, m, body, more)
 	o.addedLocked(1, int64(n))
-	o.mu.Unlock()
 }
 
 // add appends one small frame; its length is that of all that follows. A nil meta is none at all.
@@ -233,6 +237,10 @@ func (o *outbox) uncork() {
 // putControl appends a control frame.
 func (o *outbox) putControl(g *Group, kind wire.ControlKind, id uint32, credit uint64) {
 	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.over {
+		return
+	}
 	s := o.segmentLocked(g, &o.urgent, 64)
 	was := len(s.buf)
 	if kind == wire.KindCredit {
@@ -242,7 +250,6 @@ func (o *outbox) putControl(g *Group, kind wire.ControlKind, id uint32, credit u
 	}
 	s.frames++
 	o.addedLocked(1, int64(len(s.buf)-was))
-	o.mu.Unlock()
 }
 
 // putRaw appends a whole frame that is encoded already.
@@ -258,6 +265,11 @@ func (o *outbox) putRaw(g *Group, q *queue, frame []byte) {
 // putParcel queues p behind what is in q.
 func (o *outbox) putParcel(g *Group, q *queue, p *parcel) {
 	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.over {
+		p.finish(g)
+		return
+	}
 	s := g.segment()
 	s.parcel = p
 	q.push(s)
@@ -266,7 +278,6 @@ func (o *outbox) putParcel(g *Group, q *queue, p *parcel) {
 		o.lent += p.lent
 	}
 	o.addedLocked(1, int64(p.wireSize()))
-	o.mu.Unlock()
 }
 
 // flush writes what waits, if nobody else does. After budget bytes the rest is the loop's. It
@@ -433,6 +444,7 @@ func (c *econn) writeFailed(e unix.Errno) {
 func (o *outbox) discard(g *Group) (frames, bytes int) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	o.over = true
 	frames, bytes = o.frames, int(o.bytes-o.w.out)
 	o.lent = 0
 	o.takenLocked(o.frames, o.bytes)
