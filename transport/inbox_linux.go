@@ -53,6 +53,7 @@ type inbox struct {
 	asm      *assembly // of a call, a oneway, a foreign frame
 	slot     *slot     // or of the reply to a call
 	slotID   uint32
+	spare    *assembly   // to be used again
 	asms     []*assembly // messages in parts of which some are there
 	trusted  int         // size of the longest message that came whole lately
 	files    []*os.File  // received, not yet claimed by a frame

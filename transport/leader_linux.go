@@ -119,8 +119,7 @@ func (c *econn) submit(f wire.Flags, id uint32, m *Message, meta *wire.Meta, cor
 	p := c.pub.group.parcel()
 	p.flags, p.id, p.split, p.left, p.files = f, id, true, n, files
 	p.meta = meta.AppendTo(p.meta[:0])
-	p.pieces = append(p.pieces[:0], m.Body)
-	p.pieces = append(p.pieces, m.Gather...)
+	p.setPieces(m.Body, m.Gather)
 	c.out.putParcel(c.pub.group, &c.out.normal, p)
 	return p, nil
 }
@@ -285,10 +284,10 @@ func (c *econn) takeForLeader() bool {
 // way. It reports whether the caller may lead again; else the loop reads, or is about to.
 func (c *econn) leadReads(ctx context.Context, s *slot, id uint32, until int64) bool {
 	c.lead.slot = s
-	yielded := false
+	tryRead, yielded := c.lead.spin.budget > 0, false
 	for turn := 1; ; turn++ {
 		o := readEmpty
-		if turn > 1 || c.lead.spin.budget > 0 || c.in.left {
+		if tryRead || c.in.left {
 			o = c.read(true)
 		}
 		if o == readSome {
@@ -307,8 +306,8 @@ func (c *econn) leadReads(ctx context.Context, s *slot, id uint32, until int64) 
 			c.handOver()
 			return false
 		case readSome:
-			c.yieldToWoken()
-			yielded = false
+			yielded = c.yieldToWoken()
+			tryRead = !yielded
 			continue
 		}
 		if c.out.broken.Load() {
@@ -316,23 +315,25 @@ func (c *econn) leadReads(ctx context.Context, s *slot, id uint32, until int64) 
 			return false
 		}
 		c.pushOn()
-		if c.lead.spin.again() {
+		if c.lead.blocked.Load() == 0 && c.lead.spin.again() {
 			if turn&63 == 0 && overtime(ctx, until) != nil {
 				c.retire()
 				return true
 			}
-			yielded = false
+			tryRead, yielded = true, false
 			continue
 		}
 		if !yielded {
 			runtime.Gosched() // who can run should not wait behind a system call
 			yielded = true
+			tryRead = false
 			continue
 		}
 		if !c.napForReply(until) {
 			c.retireArmed()
 			return false
 		}
+		tryRead, yielded = true, false
 	}
 }
 
@@ -354,11 +355,11 @@ func (c *econn) pushOn() {
 }
 
 // yieldToWoken lets those run who were completed. What they send in this time they leave to the
-// leader, who writes all of it at once.
-func (c *econn) yieldToWoken() {
+// leader, who writes all of it at once. It reports whether there were some.
+func (c *econn) yieldToWoken() bool {
 	p := &c.lead
 	if p.woken == 0 {
-		return
+		return false
 	}
 	p.woken = 0
 	p.collects.Store(true)
@@ -367,6 +368,7 @@ func (c *econn) yieldToWoken() {
 	if !c.flush(flushBudget) {
 		c.armWrite()
 	}
+	return true
 }
 
 // napForReply blocks until the socket has something, for a short while. It reports false when the
@@ -556,8 +558,7 @@ func (c *econn) writeFrame(h wire.Header, body []byte, gather [][]byte) error {
 	}
 	p := c.pub.group.parcel()
 	p.flags, p.id, p.left = h.Flags, h.ID, n
-	p.pieces = append(p.pieces[:0], body)
-	p.pieces = append(p.pieces, gather...)
+	p.setPieces(body, gather)
 	c.out.putParcel(c.pub.group, &c.out.normal, p)
 	if !c.flush(flushBudget) {
 		c.armWrite()

@@ -97,7 +97,11 @@ func (c *econn) aimAssembly(h wire.Header, body []byte) (skip int, ok bool) {
 		if !ok {
 			return 0, false
 		}
-		c.reserve(a, min(int(h.Length)-skip, max(firstGrowth, in.trusted)))
+		n := max(firstGrowth, in.trusted)
+		if h.Flags&wire.Part == 0 {
+			n = min(n, int(h.Length)-skip)
+		}
+		c.reserve(a, n)
 	}
 	a.cost += cost
 	in.asm = a
@@ -132,7 +136,12 @@ func (c *econn) beginAssembly(h wire.Header, body []byte) (a *assembly, skip int
 		return nil, 0, false
 	}
 	skip = len(body) - len(payload)
-	a = &assembly{head: h, files: files}
+	a = in.spare
+	if a == nil {
+		a = &assembly{}
+	}
+	in.spare = nil
+	*a = assembly{head: h, files: files, meta: a.meta[:0]}
 	if skip > 1 {
 		a.meta = append(a.meta, body[:skip]...)
 	}
@@ -286,6 +295,8 @@ func (c *econn) endPart(h wire.Header, a *assembly) bool {
 	c.in.trusted = len(a.buf)
 	c.holdAnyway(-int64(cap(a.buf)))
 	c.serve(a.head, a.buf, a.buf, a.files, a.cost)
+	a.buf, a.files = nil, nil
+	c.in.spare = a
 	return true
 }
 

@@ -53,6 +53,15 @@ func frameSize(meta, payload int, split bool) int {
 	return frames*wire.HeaderSize + meta + payload
 }
 
+// setPieces sets the payload: body, then gather.
+func (p *parcel) setPieces(body []byte, gather [][]byte) {
+	p.one[0] = body
+	p.pieces = p.one[:]
+	if len(gather) > 0 {
+		p.pieces = append(append(make([][]byte, 0, 1+len(gather)), body), gather...)
+	}
+}
+
 // addPart stages the next frame of p behind what is in the batch.
 func (w *batch) addPart(p *parcel) {
 	w.parcel = p

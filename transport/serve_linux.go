@@ -312,11 +312,7 @@ func (c *econn) replyLong(r *Request, m *wire.Meta, f *replyFrame, n int) {
 	p := g.parcel()
 	p.flags, p.id, p.split, p.left = f.flags(), r.id, true, n
 	p.meta = m.AppendTo(p.meta[:0])
-	p.pieces = f.gather
-	if len(f.gather) == 0 {
-		p.one[0] = f.body
-		p.pieces = p.one[:]
-	}
+	p.setPieces(f.body, f.gather)
 	c.traceOut(wire.Header{Flags: p.flags, ID: p.id, Length: uint32(n)}, n)
 	if len(f.gather) == 0 && within(f.body, r.owned) {
 		p.owned, r.owned, r.body = r.owned, nil, nil
