@@ -43,7 +43,6 @@ func pithosRow(name, about string, options func(Setup) transport.Options) Row {
 		Serve: func(s Setup) (io.Closer, error) {
 			o := options(s)
 			o.Handler = transport.HandlerFunc(reply)
-			o.Hooks.Open = func(c *transport.Conn) { c.Attach(new(scratch)) }
 			l, err := transport.Listen(s.Path, o)
 			if err != nil {
 				return nil, err
@@ -54,14 +53,10 @@ func pithosRow(name, about string, options func(Setup) transport.Options) Row {
 	}
 }
 
-// scratch is where the handler of a connection makes its replies; loop only.
-type scratch struct{ b []byte }
-
-// reply is the handler: answer, in the buffer of the connection.
+// reply is the handler: answer, over the body, whose memory goes out with the reply when it is long.
 func reply(r *transport.Request) {
-	s := r.Conn().Attachment().(*scratch)
-	s.b = answer(r.Body(), s.b[:0])
-	_ = r.Reply(s.b) // of an error the caller hears by the end of its connection
+	b := r.Body()
+	_ = r.Reply(answer(b, b[:0])) // of an error the caller hears by the end of its connection
 }
 
 type pithosServer struct{ listener *transport.Listener }

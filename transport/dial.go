@@ -8,6 +8,9 @@ import (
 // Dial connects to the server at address (see Listen) and says hello. It returns when the server
 // has answered, within ctx and Limits.HelloTimeout. Errors are *OpError; a peer without a version
 // in common gives one that wraps wire.ErrNoVersion.
+//
+// With Options.Foreign it says no hello and returns once connected: frames of the server go there
+// as they are, WriteFrame writes them, and what needs a native peer gives ErrNotNative.
 func Dial(ctx context.Context, address string, o Options) (*Conn, error) {
 	s := o.settings(false)
 	ctx, cancel := context.WithTimeout(ctx, s.Limits.HelloTimeout)
@@ -24,7 +27,7 @@ func Dial(ctx context.Context, address string, o Options) (*Conn, error) {
 }
 
 // ConnFile makes a connection of a connected Unix stream socket that is there already, as the side
-// that says hello first. f stays the caller's.
+// that says hello first, if any does. f stays the caller's.
 func ConnFile(ctx context.Context, f *os.File, o Options) (*Conn, error) {
 	s := o.settings(false)
 	ctx, cancel := context.WithTimeout(ctx, s.Limits.HelloTimeout)
@@ -58,8 +61,8 @@ func ServeFile(f *os.File, o Options) (*Conn, error) {
 	return c, nil
 }
 
-// open starts an engine on a connected socket, which it owns from now on, and as a client waits for
-// the answer to its hello.
+// open starts an engine on a connected socket, which it owns from now on, and waits for the answer
+// to the hello of a side that greets.
 func open(ctx context.Context, f socket, s *settings) (*Conn, error) {
 	peer, err := f.credentials()
 	if err == nil && s.Authorize != nil {

@@ -18,8 +18,8 @@
 // length claimed. When Close returns, nothing of the connection runs.
 //
 // Calls and oneways of one sender reach the loop of the other side in their order, as long as they
-// are not longer than wire.PartSize: longer ones travel in parts, and others go between. Replies and
-// control frames overtake them. A call runs at most once: nothing is retried.
+// are not longer than wire.PartSize: longer ones travel in parts, and others go between. Replies
+// and control frames overtake them. A call runs at most once: nothing is retried.
 //
 // # Where code runs
 //

@@ -129,10 +129,12 @@ func newEpoll(c *Conn, s socket, l *Listener) *econn {
 	e.lead.spin.init(c.set.busyPoll)
 	e.side.peerMax.Store(uint32(c.set.Limits.MaxBody))
 	e.in.lease.Store(leaseLoop) // until it is open
-	if !c.set.server {
+	if c.set.greets() {
 		e.mode = modeGreeting
 		h := c.set.hello()
 		e.out.putRaw(c.group, &e.out.urgent, h.AppendTo(nil))
+	} else if !c.set.server {
+		e.mode = modeForeign
 	}
 	c.eng = e
 	return e

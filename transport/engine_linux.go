@@ -19,15 +19,15 @@ func startAcceptor(l *Listener) (acceptor, error) {
 	return acceptEpoll(l)
 }
 
-// startConn makes the engine of c on s, which is its own from now on. As a client it waits for the
-// answer to its hello.
+// startConn makes the engine of c on s, which is its own from now on. A side that greets waits for
+// the answer to its hello.
 func startConn(ctx context.Context, c *Conn, s socket) error {
 	if c.set.portable {
 		return startPortable(ctx, c, s, nil)
 	}
 	e := newEpoll(c, s, nil)
 	e.begin()
-	if c.set.server {
+	if !c.set.greets() {
 		return nil
 	}
 	return e.greet(ctx)

@@ -27,6 +27,14 @@ func (f *frames) Frame(c *transport.Conn, g wire.Frame) error {
 		[][]byte{[]byte("re: "), g.Body})
 }
 
+// ids is a FrameHandler that answers nothing.
+type ids chan uint32
+
+func (c ids) Frame(_ *transport.Conn, f wire.Frame) error {
+	c <- f.ID
+	return nil
+}
+
 func compatible() (transport.Options, *frames) {
 	f := &frames{got: make(chan wire.Frame, 1000), err: errors.New("enough")}
 	o := handler(echo)
@@ -173,5 +181,60 @@ func TestForeignOutbox(t *testing.T) {
 		r.conn.Close()
 		require.ErrorIs(t, receive(t, ended, "the end"), transport.ErrConnLost)
 		require.ErrorIs(t, c.WriteFrame(wire.Header{}, nil), transport.ErrConnLost)
+	})
+}
+
+// A side that dials with Foreign says nothing by itself, and takes every frame as it is.
+func TestForeignDial(t *testing.T) {
+	eachEngine(t, func(t *testing.T, e engine) {
+		o, f := compatible()
+		o.Limits.MaxBody = 1 << 20
+		opened := make(chan *transport.Conn, 1)
+		o.Hooks.Open = func(c *transport.Conn) { opened <- c }
+		o, ended := closed(o)
+		address, accepted := rawServer(t)
+		c := dial(t, address, e.of(o))
+		r := accepted()
+		require.Same(t, c, receive(t, opened, "the hook"))
+		require.False(t, c.Native())
+		require.NoError(t, c.WriteFrame(wire.Header{ID: 7}, []byte("first")))
+		require.Equal(t, frame(0, 7, "first"), r.receive().AppendTo(nil), "no hello before it")
+		h := anyHello()
+		for i, sent := range [][]byte{frame(0, 1, "{}"), h.AppendTo(nil), frame(0xff, 3, "x"),
+			native(wire.FlagsCall, 4, wire.Meta{}, "x"), frame(0, 5, body(1, 300<<10))} {
+			r.send(frame(0, 9, ""), sent)
+			want, _, err := wire.ParseFrame(sent, 1<<20)
+			require.NoError(t, err)
+			require.Equal(t, want, receive(t, f.got, "a frame"), "frame %d", i)
+			answer := r.receive()
+			require.Equal(t, want.ID+1, answer.ID)
+			require.Equal(t, "re: "+string(want.Body), string(answer.Body))
+		}
+		require.False(t, c.Native())
+		_, err := c.Call(patient(t), nil, nil)
+		require.ErrorIs(t, err, transport.ErrNotNative)
+		require.ErrorIs(t, c.Ping(patient(t)), transport.ErrNotNative)
+		r.conn.Close()
+		require.ErrorIs(t, receive(t, ended, "the end"), transport.ErrConnLost)
+		<-c.Done()
+		require.ErrorIs(t, c.Err(), transport.ErrConnLost)
+		require.ErrorIs(t, c.WriteFrame(wire.Header{}, nil), transport.ErrConnLost)
+	})
+}
+
+// What is written before Close reaches the server.
+func TestForeignDialCloses(t *testing.T) {
+	eachPair(t, func(t *testing.T, server, client engine) {
+		got := make(ids, 100)
+		l := listen(t, server.of(transport.Options{Foreign: got}))
+		c := dial(t, l.Address(), client.of(transport.Options{Foreign: make(ids, 1)}))
+		for i := range 100 {
+			require.NoError(t, c.WriteFrame(wire.Header{ID: uint32(2 * i)}, []byte("x")))
+		}
+		require.NoError(t, c.Close(patient(t)))
+		require.ErrorIs(t, c.Err(), transport.ErrClosed)
+		for i := range 100 {
+			require.EqualValues(t, 2*i, receive(t, got, "a frame"))
+		}
 	})
 }

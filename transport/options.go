@@ -14,7 +14,8 @@ type Options struct {
 	Handler Handler
 
 	// Foreign, when not nil, makes a listener compatible: a connection whose first frame is not a
-	// hello is taken for one of Pandora's, and each of its frames goes here.
+	// hello is taken for one of Pandora's, and each of its frames goes here. A side that dials
+	// with it says no hello: the connection is Pandora's from the start.
 	Foreign FrameHandler
 
 	// Hooks are called at certain moments; all may be nil.
@@ -156,6 +157,9 @@ func (o Options) settings(server bool) *settings {
 	s.maxFrame = uint32(min(int64(s.Limits.MaxBody)+wire.MaxMeta+maxUvarint, 1<<32-1))
 	return s
 }
+
+// greets says whether this side says hello first, and waits for the answer.
+func (s *settings) greets() bool { return !s.server && s.Foreign == nil }
 
 // maxUvarint is the longest uvarint of a meta length in bytes.
 const maxUvarint = 3

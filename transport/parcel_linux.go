@@ -175,18 +175,27 @@ func (c *econn) withdraw(p *parcel, drop bool) (unsent bool) {
 
 func (o *outbox) returnLocked(g *Group, p *parcel, drop bool) {
 	w := &o.w
-	if w.parcel == p && w.lent > 0 {
-		k := len(w.vecs) - w.lent
-		n := 0
+	n, k := 0, len(w.vecs)
+	if w.parcel == p {
+		k -= w.lent
+	}
+	for _, v := range w.vecs[k:] {
+		n += len(v)
+	}
+	var own []byte // what is in the batch, then what is to come
+	if drop {
+		own = make([]byte, 0, n) // stays with the batch
+	} else {
+		own = g.buffer(n + p.left)[:0]
+		p.owned = own
+		defer o.judgeLocked()
+	}
+	if k < len(w.vecs) {
 		for _, v := range w.vecs[k:] {
-			n += len(v)
-		}
-		rest := make([]byte, 0, n)
-		for _, v := range w.vecs[k:] {
-			rest = append(rest, v...)
+			own = append(own, v...)
 		}
 		clear(w.vecs[k:])
-		w.vecs = append(w.vecs[:k], rest)
+		w.vecs = append(w.vecs[:k], own)
 		w.lent = 0
 	}
 	o.returnLent(p, p.lent)
@@ -194,16 +203,11 @@ func (o *outbox) returnLocked(g *Group, p *parcel, drop bool) {
 		o.dropLocked(g, p)
 		return
 	}
-	defer o.judgeLocked()
-	if p.left > 0 {
-		b := g.buffer(p.left)[:0]
-		for _, v := range p.pieces {
-			b = append(b, v...)
-		}
-		p.owned = b
-		p.one[0] = b
-		p.pieces = p.one[:]
+	for _, v := range p.pieces {
+		own = append(own, v...)
 	}
+	p.one[0] = own[n:]
+	p.pieces = p.one[:]
 }
 
 // dropLocked throws the rest of p away. The batch keeps the frame that it has begun.

@@ -72,6 +72,9 @@ func newPortable(c *Conn, nc *net.UnixConn, l *Listener) *portable {
 	if !canPassFiles {
 		e.hello.Capabilities &^= wire.CapFiles
 	}
+	if !c.set.server && !c.set.greets() {
+		e.life.phase = phaseForeign
+	}
 	e.in = newInbox(e)
 	e.parts.table = make(map[partKey]*portAssembly)
 	e.calls.table = make(map[uint32]*call)
@@ -83,8 +86,8 @@ func newPortable(c *Conn, nc *net.UnixConn, l *Listener) *portable {
 	return e
 }
 
-// startPortable drives c over s, which is its own from now on. As a client it waits for the answer
-// to its hello.
+// startPortable drives c over s, which is its own from now on. A side that greets waits for the
+// answer to its hello.
 func startPortable(ctx context.Context, c *Conn, s socket, l *Listener) error {
 	nc, err := s.netConn()
 	if err != nil {
@@ -92,7 +95,7 @@ func startPortable(ctx context.Context, c *Conn, s socket, l *Listener) error {
 	}
 	e := newPortable(c, nc, l)
 	e.begin()
-	if c.set.server {
+	if !c.set.greets() {
 		return nil
 	}
 	select {
@@ -115,7 +118,7 @@ func (e *portable) begin() {
 			e.life.due = time.Now().Add(within)
 			e.life.late = fmt.Errorf("no hello within %v: %w", within, ErrDeadline)
 		}
-	} else {
+	} else if e.set.greets() {
 		e.in.files = e.hello.Capabilities&wire.CapFiles != 0
 		e.pushLocked(controlMessage(e.hello.AppendTo(nil)))
 	}
@@ -167,7 +170,7 @@ func (p *portableConns) close() {
 // loop reads frames and handles them until the connection ends, and then ends it.
 func (e *portable) loop() {
 	e.loopID.Store(goroutineID())
-	opened := e.set.server
+	opened := !e.set.greets()
 	if opened {
 		e.open()
 	}

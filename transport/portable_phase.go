@@ -8,7 +8,7 @@ import "github.com/pithos-ipc/pithos/wire"
 //	opening ---------> native           to the client's own.
 //	   |
 //	   |  first frame that is no hello
-//	   +-----------------------------> foreign
+//	   +-----------------------------> foreign    One that dials with Foreign begins there.
 type portPhase uint8
 
 const (
