@@ -50,17 +50,17 @@ type portable struct {
 // life is where a connection stands between hello and end.
 type life struct {
 	phase   portPhase
-	peer    wire.Hello // valid when native
-	files   bool       // descriptors were negotiated
-	err     error      // why it ends or ended; nil as long as it lives
-	over    bool       // the tables are closed: nothing is added to them any more
-	closing bool       // Close was called
-	drained bool       // the peer wants no new calls
-	told    bool       // the peer was told to send no new ones
-	idle    chan struct{}
-	lost    DroppedError // what was not finished at the end
-	posted  []func()     // callbacks for the loop
-	due     time.Time    // when reading ends with late; zero: never
+	peer    wire.Hello    // valid when native
+	files   bool          // descriptors were negotiated
+	err     error         // why it ends or ended; nil as long as it lives
+	over    bool          // the tables are closed: nothing is added to them any more
+	closing bool          // Close was called
+	drained bool          // the peer wants no new calls
+	told    bool          // the peer was told to send no new ones
+	idle    chan struct{} // made by Close, closed and nil when all is finished and written
+	lost    DroppedError  // what Close could not finish
+	posted  []func()      // callbacks for the loop
+	due     time.Time     // when reading ends with late; zero: never
 	late    error
 	held    int64 // bytes held for the peer, also counted by the group
 }
@@ -216,7 +216,7 @@ func (e *portable) end(err error, opened bool) {
 
 	e.mu.Lock()
 	e.life.over = true
-	if e.life.closing {
+	if e.life.idle != nil {
 		e.life.lost = e.leftLocked()
 	}
 	e.queue.failLocked(lostError(err))
@@ -257,7 +257,14 @@ func (e *portable) fail(err error) {
 		e.life.err = err
 	}
 	e.mu.Unlock()
-	_ = e.nc.Close() // both goroutines notice
+	e.hangUp()
+}
+
+// hangUp ends the stream, which the two goroutines notice, and the peer, even when somebody else
+// has the socket open, too.
+func (e *portable) hangUp() {
+	_ = e.nc.CloseWrite()
+	_ = e.nc.Close()
 }
 
 // lostError is what a call gets when the connection has ended because of cause.

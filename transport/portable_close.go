@@ -41,12 +41,11 @@ func (e *portable) close(ctx context.Context) error {
 		<-e.gone
 		return nil
 	}
-	e.life.closing = true
-	e.life.idle = make(chan struct{})
+	idle := make(chan struct{})
+	e.life.closing, e.life.idle = true, idle
 	e.queue.failLocked(ErrClosed)
 	e.drainLocked()
 	e.quietLocked()
-	idle := e.life.idle
 	e.mu.Unlock()
 	select {
 	case <-idle:

@@ -185,7 +185,7 @@ func (e *portable) pushLocked(m *message) error {
 		m.free()
 		if e.life.err == nil {
 			e.life.err = err
-			_ = e.nc.Close()
+			e.hangUp()
 		}
 		return err
 	}
@@ -261,13 +261,10 @@ func (e *portable) write() {
 			}
 			e.trace(true, p.header, size)
 		}
-		err := b.write(e.nc)
 		e.count.writes.Add(1)
-		if err == nil {
-			e.count.bytesOut.Add(uint64(b.bytes))
-			e.count.framesOut.Add(uint64(len(b.pieces)))
-		}
-		e.written(b, err)
+		e.count.bytesOut.Add(uint64(b.bytes))
+		e.count.framesOut.Add(uint64(len(b.pieces)))
+		e.written(b, b.write(e.nc))
 	}
 }
 
