@@ -53,7 +53,8 @@ func pithosRow(name, about string, options func(Setup) transport.Options) Row {
 	}
 }
 
-// reply is the handler: answer, over the body, whose memory goes out with the reply when it is long.
+// reply is the handler: answer, over the body, whose memory goes out with the reply when it is
+// long.
 func reply(r *transport.Request) {
 	b := r.Body()
 	_ = r.Reply(answer(b, b[:0])) // of an error the caller hears by the end of its connection
