@@ -276,8 +276,8 @@ func (c *econn) leaseFree() bool {
 
 // takeForLeader takes the read lease for the calling goroutine, if it is free.
 func (c *econn) takeForLeader() bool {
-	return c.in.lease.CompareAndSwap(leaseParked, leaseLeader) ||
-		c.in.lease.CompareAndSwap(leaseArmed, leaseLeader)
+	at := c.in.lease.Load()
+	return (at == leaseParked || at == leaseArmed) && c.in.lease.CompareAndSwap(at, leaseLeader)
 }
 
 // leadReads reads the socket until the caller's own reply is there, and completes others on the
