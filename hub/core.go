@@ -167,7 +167,7 @@ func (c *core) expire() {
 		}
 		c.stats.timedOut.Add(1)
 		text := call.timeout.append([]byte("target no response in "))
-		jobs = c.failLocked(jobs, call, &failure{class: "MessengerRequestTimeoutError", named: true,
+		jobs = c.failLocked(jobs, call, &failure{class: timeoutClass, named: true,
 			text: append(text, "ms"...)})
 	}
 	c.armLocked()

@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"io"
 	"os"
 	"os/exec"
@@ -83,6 +84,33 @@ func install(t *testing.T) string {
 	return dir
 }
 
+// gopher is a Go client among those of Node, which the cases call, and have call others.
+func gopher(t *testing.T, path string) {
+	c := join(t, path, "go")
+	require.NoError(t, c.Publish(soon(t), "gopher", "",
+		func(ctx context.Context, m hub.Message) (any, error) {
+			switch m.Property {
+			case "give":
+				var given json.RawMessage
+				err := m.Args(&given)
+				return given, err
+			case "call":
+				var name, tag, method string
+				var args json.RawMessage
+				if err := m.Args(&name, &tag, &method, &args); err != nil {
+					return nil, err
+				}
+				got, err := c.Invoke(ctx, object(name, tag),
+					hub.Message{Property: method, Data: args})
+				if remote, ok := errors.AsType[*hub.RemoteError](err); ok {
+					return map[string]any{"error": remote.Raw}, nil
+				}
+				return map[string]any{"data": got}, err
+			}
+			return calculator(ctx, m)
+		}))
+}
+
 // report is a line of the driver.
 type report struct {
 	Case, Why, Hub string
@@ -96,6 +124,7 @@ func drive(t *testing.T, clients, mode string) {
 	h := hub.New(hub.Options{})
 	require.NoError(t, h.Listen(hub.PandoraPath()))
 	defer func() { h.Close(soon(t)) }()
+	gopher(t, hub.PandoraPath())
 
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()

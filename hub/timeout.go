@@ -17,6 +17,9 @@ const maxTimeout = 100 * 365 * 24 * time.Hour
 // time by a clock that starts earlier but is coarser; theirs is to strike first, as they expect it.
 const callerFirst = 10 * time.Millisecond
 
+// timeoutClass is what Pandora calls the error of a call whose time is over.
+const timeoutClass = "MessengerRequestTimeoutError"
+
 // timeout is how long a provider has to reply.
 type timeout struct {
 	ms float64

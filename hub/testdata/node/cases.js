@@ -215,6 +215,45 @@ module.exports = {
     t.assert.deepEqual(got, [{ url: 'one' }, { url: 'two' }]);
   },
 
+  // The test has a Go client at the hub, too, which publishes the object gopher.
+  async 'Go answers Node'(t) {
+    const gopher = (await t.facade()).getConsumer({ name: 'gopher' });
+    t.assert.equal(await gopher.invoke('sum', [2, 40.5]), 42.5);
+    const value = { deep: [1, null, { text: 'é 世界 \u2028 "', no: false }], zero: 0 };
+    t.assert.deepEqual(await gopher.invoke('give', [value]), value);
+    t.assert.equal(await gopher.invoke('give', [0]), 0);
+    const text = crypto.randomBytes(1 << 20).toString('base64');
+    t.assert.ok(await gopher.invoke('give', [text]) === text);
+    t.assert.match((await failed(gopher.invoke('nothing', []))).message, /nothing/);
+    const a = await t.client(), r = await a.invoke({ appName: 'go' }, 'echo', { data: 7 });
+    t.assert.equal(r.host.appName, 'go');
+    t.assert.deepEqual(r.remote, a.getLocation());
+    t.assert.deepEqual(r.data.echo, { remote: { appName: 'go' }, action: 'echo', broadcast: false,
+      data: 7, host: a.getLocation(), needReply: true });
+    const all = await Promise.all([...Array(300).keys()].map((n) => gopher.invoke('sum', [n, 1])));
+    t.assert.deepEqual(all, [...Array(300).keys()].map((n) => n + 1));
+  },
+
+  // gopher calls the method that it is told to, and gives what came of it.
+  async 'Go calls Node'(t) {
+    const p = await t.facade(), name = t.name('o');
+    await p.publish({
+      hypot: Math.hypot,
+      async give(x) { await t.sleep(1); return x; },
+      fail() { throw Object.assign(new RangeError('no funds'), { code: 'E_FUNDS' }); },
+    }, { name, tag: 'v1' });
+    const gopher = (await t.facade()).getConsumer({ name: 'gopher' });
+    const call = (...args) => gopher.invoke('call', [name, 'v1', ...args]);
+    t.assert.deepEqual(await call('hypot', [3, 4]), { data: 5 });
+    const value = { deep: [1, null, { text: 'é 世界 \u2028 "' }] };
+    t.assert.deepEqual(await call('give', [value]), { data: value });
+    const { error } = await call('fail', []);
+    t.assert.equal(error.message, 'no funds');
+    t.assert.equal(error.code, 'E_FUNDS');
+    const none = await gopher.invoke('call', [name, 'v2', 'hypot', []]);
+    t.assert.match(none.error.message, /^Cannot found any clients by selector/);
+  },
+
   async 'a client that is killed'(t) {
     const appName = t.name('app'), a = await t.client(), other = await t.client({ appName });
     t.serve(other, 'stall', () => ({ fine: true }));
