@@ -24,6 +24,7 @@ type core struct {
 	limits Limits                 // immutable
 	picker func() balancer.Picker // immutable
 	start  time.Time              // immutable
+	sweep  func()                 // opens the peers that have connected; immutable
 	stats  counters
 	turns  sync.Pool // of *turn
 
@@ -47,7 +48,7 @@ type job struct {
 
 func newCore(l Limits, picker func() balancer.Picker) *core {
 	c := &core{limits: l.withDefaults(), picker: picker, start: time.Now(), table: newTable(),
-		pickers: make(map[string]balancer.Picker)}
+		sweep: func() {}, pickers: make(map[string]balancer.Picker)}
 	c.turns.New = func() any { return new(turn) }
 	return c
 }

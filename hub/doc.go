@@ -24,6 +24,8 @@
 //   - What is held for a peer that does not read is bounded; such a peer is disconnected.
 //   - Providers that a selector finds get their calls in turn, not by chance.
 //
-// The package does not encode or decode payloads, does not keep messages for those who are not
-// there, retries nothing, and does not cross machines.
+// Client is how a Go process takes part.
+//
+// The hub does not encode or decode payloads, does not keep messages for those who are not there,
+// retries nothing, and does not cross machines.
 package hub

@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/pithos-ipc/pithos/balancer"
@@ -48,10 +50,12 @@ type Hub struct {
 	cancel context.CancelFunc
 	ending sync.WaitGroup // connections that are being closed
 
-	mu        sync.Mutex
-	listeners []*transport.Listener // guarded by mu
-	closed    bool                  // guarded by mu
-	done      chan struct{}         // closed when Close has finished
+	mu     sync.Mutex
+	closed bool          // guarded by mu
+	done   chan struct{} // closed when Close has finished
+
+	// listeners are replaced under mu, as a whole: loops read them, which must not wait for mu.
+	listeners atomic.Pointer[[]*transport.Listener]
 }
 
 // New makes a hub that nobody can reach yet. It starts nothing.
@@ -64,6 +68,8 @@ func New(o Options) *Hub {
 	}
 	h := &Hub{core: newCore(o.Limits, o.Picker), log: o.Logger, options: o.Transport,
 		done: make(chan struct{})}
+	h.listeners.Store(new([]*transport.Listener))
+	h.core.sweep = h.sweep
 	h.ctx, h.cancel = context.WithCancel(context.Background())
 	h.options.Handler = nil
 	h.options.Foreign = pandora{h}
@@ -102,7 +108,8 @@ func (h *Hub) serve(listen func(transport.Options) (*transport.Listener, error))
 	if err != nil {
 		return err
 	}
-	h.listeners = append(h.listeners, l)
+	more := append(slices.Clone(*h.listeners.Load()), l)
+	h.listeners.Store(&more)
 	h.log.Info("listening", "socket", l.Address())
 	return nil
 }
@@ -119,7 +126,7 @@ func (h *Hub) Close(ctx context.Context) error {
 		return nil
 	}
 	h.closed = true
-	listeners := h.listeners
+	listeners := *h.listeners.Load()
 	h.mu.Unlock()
 	defer close(h.done)
 	defer context.AfterFunc(ctx, h.cancel)()
@@ -141,13 +148,19 @@ func (h *Hub) Stats() Stats { return h.core.snapshot() }
 
 // Transport sums up the statistics of the connections of all listeners.
 func (h *Hub) Transport() []transport.ListenerStats {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	all := make([]transport.ListenerStats, len(h.listeners))
-	for i, l := range h.listeners {
+	listeners := *h.listeners.Load()
+	all := make([]transport.ListenerStats, len(listeners))
+	for i, l := range listeners {
 		all[i] = l.Stats()
 	}
 	return all
+}
+
+// sweep takes in who has connected and is not known yet.
+func (h *Hub) sweep() {
+	for _, l := range *h.listeners.Load() {
+		l.Sweep()
+	}
 }
 
 // open takes a new connection in: a Pandora client until it says something else.

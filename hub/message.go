@@ -81,9 +81,11 @@ func (c *core) notFound(p *peer, t *turn, id uint32, remote []byte, need, empty 
 	c.fail(p, t, id, "Error", t.scratch)
 }
 
-// broadcast sends a message to every connection, and answers at once.
+// broadcast sends a message to every connection, those included that were made just before it, and
+// answers at once.
 func (c *core) broadcast(p *peer, t *turn, id uint32, raw []byte, need bool) {
 	c.stats.broadcasts.Add(1)
+	c.sweep()
 	var jobs []job
 	t.found.reset()
 	c.mu.Lock()
