@@ -118,6 +118,12 @@ func newEpoll(c *Conn, s socket, l *Listener) *econn {
 	e := &econn{pub: c, set: c.set, loop: c.group.loops.pick(), listener: l, fd: s.fd}
 	e.calls.init(c.set.Limits.MaxPending)
 	e.out.limit = int64(c.set.Limits.Outbox)
+	if t := c.set.Hooks.Trace; t != nil {
+		e.out.trace = func(ev Event) {
+			ev.Conn = c
+			t(ev)
+		}
+	}
 	e.side.ready = make(chan struct{})
 	e.ending.quiet = make(chan struct{})
 	e.ending.done = make(chan struct{})
@@ -132,7 +138,7 @@ func newEpoll(c *Conn, s socket, l *Listener) *econn {
 	if c.set.greets() {
 		e.mode = modeGreeting
 		h := c.set.hello()
-		e.out.putRaw(c.group, &e.out.urgent, h.AppendTo(nil))
+		e.out.putRaw(c.group, h.AppendTo(nil))
 	} else if !c.set.server {
 		e.mode = modeForeign
 	}
@@ -483,6 +489,9 @@ func (c *econn) stats() Stats {
 	s.Wakes = n.wakes.Load()
 	sp := &c.lead.spin
 	s.SpinHits, s.SpinMisses, s.Yields = sp.hits.Load(), sp.misses.Load(), sp.yielded.Load()
+	if c.pub.ownGroup {
+		s.Counters.add(c.pub.group.loops.counters())
+	}
 	s.Drops, s.LateReplies = n.drops.Load(), n.late.Load()
 	k := &c.calls
 	k.mu.Lock()

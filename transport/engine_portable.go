@@ -10,6 +10,8 @@ type loops struct{}
 func (l *loops) start(int) error { return nil }
 func (l *loops) stop() error     { return nil }
 
+func (l *loops) counters() Counters { return Counters{} }
+
 func newOwnGroup(*settings, int) (*Group, error) { return NewGroup(1, 0) }
 
 func startAcceptor(l *Listener) (acceptor, error) { return acceptPortable(l) }

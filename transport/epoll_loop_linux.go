@@ -57,6 +57,17 @@ func (l *loops) stop() error {
 	return nil
 }
 
+// counters are what the loops have counted themselves.
+func (l *loops) counters() (n Counters) {
+	for _, lp := range l.all {
+		n.Wakes += lp.wakes.Load()
+		n.SpinHits += lp.spin.hits.Load()
+		n.SpinMisses += lp.spin.misses.Load()
+		n.Yields += lp.spin.yielded.Load()
+	}
+	return n
+}
+
 // pick chooses the loop of a new connection.
 func (l *loops) pick() *loop { return l.all[int(l.next.Add(1))%len(l.all)] }
 

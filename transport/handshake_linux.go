@@ -79,7 +79,7 @@ func (c *econn) hello(body []byte) outcome {
 	answer := c.set.hello()
 	answer.MinVersion, answer.MaxVersion = v, v
 	answer.Capabilities &= h.Capabilities
-	c.out.putRaw(c.pub.group, &c.out.urgent, answer.AppendTo(nil))
+	c.out.putRaw(c.pub.group, answer.AppendTo(nil))
 	c.dirty = true
 	c.goNative(h, answer.Capabilities)
 	return readSome
@@ -158,7 +158,9 @@ func (c *econn) foreign(h wire.Header) outcome {
 		in.asm = &assembly{head: h}
 		in.head, in.rest, in.busy = h, int(h.Length), true
 		in.r += wire.HeaderSize
-		if !c.reserve(in.asm, min(in.rest, max(firstGrowth, in.trusted))) {
+		n := min(in.rest, max(firstGrowth, in.trusted))
+		in.trusted = 0
+		if !c.reserve(in.asm, n) {
 			return readOver
 		}
 		return readSome

@@ -53,12 +53,15 @@ type inbox struct {
 	asm      *assembly // of a call, a oneway, a foreign frame
 	slot     *slot     // or of the reply to a call
 	slotID   uint32
-	spare    *assembly   // to be used again
-	asms     []*assembly // messages in parts of which some are there
-	trusted  int         // size of the longest message that came whole lately
-	files    []*os.File  // received, not yet claimed by a frame
-	received int64       // bytes of calls and oneways
-	pongs    int         // queued since the peer last took something
+	spare    *assembly      // to be used again
+	asms     []*assembly    // messages in parts of which some are there
+	trusted  int            // size of the last long message; the next one gets so much at once
+	files    []*os.File     // received, not yet claimed by a frame
+	filesAt  int            // where in buf the read began that brought the last of them
+	frameAt  int            // where in buf the frame at hand begins
+	sizes    map[uint64]int // of bodies in parts, for Hooks.Trace
+	received int64          // bytes of calls and oneways
+	pongs    int            // queued since the peer last took something
 }
 
 // assembly is a long body of the peer, as it comes in.
@@ -138,8 +141,15 @@ func (c *econn) recv(b []byte) (int, unix.Errno) {
 	if !c.side.files {
 		return recv(c.fd, b)
 	}
-	n, files, e := recvFiles(c.fd, b, c.in.files)
-	c.in.files = files
+	in := &c.in
+	n, files, e := recvFiles(c.fd, b, in.files)
+	if len(files) > len(in.files) {
+		in.filesAt = in.w
+		if in.busy {
+			in.filesAt = len(in.buf) // they came with the middle of a body
+		}
+	}
+	in.files = files
 	if e == unix.EPROTO {
 		c.violation(&LimitError{What: "descriptors with one frame", Value: scmMaxFD + 1,
 			Limit: int64(c.set.Limits.MaxFiles)})
@@ -182,6 +192,7 @@ func (c *econn) parse(leader bool) outcome {
 		if !ok {
 			break
 		}
+		in.frameAt = in.r
 		if c.mode != modeNative {
 			result = c.early(h)
 			if result == readEmpty {
@@ -224,6 +235,10 @@ func (c *econn) parse(leader bool) outcome {
 	if frames > 0 {
 		c.count.framesIn.Add(frames)
 	}
+	if len(in.files) > 0 && in.r == in.w && !in.busy && result == readSome && !c.dead() {
+		c.violation(&LimitError{What: "descriptors that no frame announced",
+			Value: int64(len(in.files)), Limit: 0})
+	}
 	if c.dead() {
 		return readOver
 	}
@@ -259,8 +274,8 @@ func (c *econn) leads(h wire.Header) bool {
 
 // frame handles one whole native frame; false ends the connection.
 func (c *econn) frame(h wire.Header, body []byte) bool {
-	if t := c.set.Hooks.Trace; t != nil {
-		t(Event{Conn: c.pub, Header: h, Size: len(body)})
+	if c.set.Hooks.Trace != nil {
+		c.traceIn(h, len(body))
 	}
 	switch h.Flags {
 	case wire.FlagsReply, wire.FlagsError:
@@ -273,6 +288,25 @@ func (c *econn) frame(h wire.Header, body []byte) bool {
 		}
 	}
 	return c.part(h, body)
+}
+
+// traceIn tells the hook of a frame that is all there. The last one of a body in parts has the size
+// of all of it, the others none.
+func (c *econn) traceIn(h wire.Header, n int) {
+	if h.Flags&wire.Control == 0 {
+		key := uint64(h.Flags&^wire.Part)<<32 | uint64(h.ID)
+		if c.in.sizes == nil {
+			c.in.sizes = make(map[uint64]int)
+		}
+		n += c.in.sizes[key]
+		if h.Flags&wire.Part != 0 {
+			c.in.sizes[key] = n
+			n = 0
+		} else {
+			delete(c.in.sizes, key)
+		}
+	}
+	c.set.Hooks.Trace(Event{Conn: c.pub, Header: h, Size: n})
 }
 
 // whole serves a call or oneway that came in one frame, in the inbox.
@@ -322,6 +356,8 @@ func (c *econn) receive(n int64) bool {
 	return true
 }
 
+var errFilesInside = errors.New("descriptors with the middle of a frame")
+
 // claimFiles takes n of the received descriptors for the frame at hand.
 func (c *econn) claimFiles(n uint32) ([]*os.File, bool) {
 	if n == 0 {
@@ -331,6 +367,10 @@ func (c *econn) claimFiles(n uint32) ([]*os.File, bool) {
 	if int(n) > len(in.files) || int(n) > c.set.Limits.MaxFiles {
 		c.violation(&LimitError{What: "descriptors with one frame", Value: int64(n),
 			Limit: int64(min(len(in.files), c.set.Limits.MaxFiles))})
+		return nil, false
+	}
+	if in.frameAt < in.filesAt {
+		c.violation(errFilesInside)
 		return nil, false
 	}
 	files := append([]*os.File(nil), in.files[:n]...)

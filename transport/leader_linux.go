@@ -97,9 +97,6 @@ func (c *econn) do(ctx context.Context, m Message, buf []byte) ([]byte, error) {
 func (c *econn) submit(f wire.Flags, id uint32, m *Message, meta *wire.Meta, corked bool,
 ) (*parcel, error) {
 	n := m.size()
-	if c.set.Hooks.Trace != nil {
-		c.traceOut(wire.Header{Flags: f, ID: id, Length: uint32(n)}, n)
-	}
 	if n <= copyMax && len(m.Files) == 0 {
 		h := wire.Header{Flags: f, ID: id, Length: uint32(meta.Size() + n)}
 		if corked {
@@ -149,12 +146,6 @@ func duplicateFiles(files []File) ([]int, error) {
 	return fds, nil
 }
 
-func (c *econn) traceOut(h wire.Header, n int) {
-	if t := c.set.Hooks.Trace; t != nil {
-		t(Event{Conn: c.pub, Out: true, Header: h, Size: n})
-	}
-}
-
 // flushCrowd is flush for a caller. When other calls are under way it lets their callers append
 // first, so that one write takes all of them.
 func (c *econn) flushCrowd() bool {
@@ -188,6 +179,7 @@ func (c *econn) await(ctx context.Context, s *slot, id uint32, until int64, stal
 		if mayLead && c.takeForLeader() {
 			mayLead = c.leadReads(ctx, s, id, until)
 			stalled = false
+			err = overtime(ctx, until)
 			continue
 		}
 		if stalled {
@@ -322,6 +314,10 @@ func (c *econn) leadReads(ctx context.Context, s *slot, id uint32, until int64) 
 			}
 			tryRead, yielded = true, false
 			continue
+		}
+		if overtime(ctx, until) != nil {
+			c.retire()
+			return true
 		}
 		if !yielded {
 			runtime.Gosched() // who can run should not wait behind a system call
@@ -550,7 +546,6 @@ func (c *econn) writeFrame(h wire.Header, body []byte, gather [][]byte) error {
 		return ErrFull
 	}
 	h.Length = uint32(n)
-	c.traceOut(h, n)
 	if n <= copyMax {
 		c.out.put(c.pub.group, &c.out.normal, h, nil, body, gather)
 		c.flushSoon()

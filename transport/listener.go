@@ -101,6 +101,9 @@ func (l *Listener) Stats() ListenerStats {
 	l.mu.Lock()
 	s := ListenerStats{Conns: len(l.conns), Accepted: l.accepted.Load(), Refused: l.refused.Load()}
 	s.Counters = l.gone
+	if l.own {
+		s.Counters.add(l.group.loops.counters())
+	}
 	conns := l.connsLocked()
 	l.mu.Unlock()
 	for _, c := range conns {

@@ -97,7 +97,10 @@ func (c *econn) aimAssembly(h wire.Header, body []byte) (skip int, ok bool) {
 		if !ok {
 			return 0, false
 		}
-		n := max(firstGrowth, in.trusted)
+		n := firstGrowth
+		if len(in.asms) == 1 {
+			n, in.trusted = max(n, in.trusted), 0
+		}
 		if h.Flags&wire.Part == 0 {
 			n = min(n, int(h.Length)-skip)
 		}
@@ -251,11 +254,11 @@ func (c *econn) endLong() bool {
 	h, a, s := in.head, in.asm, in.slot
 	in.busy, in.long = false, true
 	in.asm, in.slot = nil, nil
-	if t := c.set.Hooks.Trace; t != nil {
-		t(Event{Conn: c.pub, Header: h, Size: int(h.Length)})
-	}
 	if c.dead() {
 		return false
+	}
+	if c.set.Hooks.Trace != nil && c.mode == modeNative {
+		c.traceIn(h, int(h.Length))
 	}
 	switch {
 	case a != nil && c.mode == modeForeign:

@@ -39,6 +39,7 @@ type outbox struct {
 	broken  atomic.Bool // the peer reads no more
 	limit   int64       // the watermark, in bytes; immutable
 	w       batch       // write lease
+	trace   func(Event) // nil, or told of every frame; immutable
 	cork    [2]*segment // frames of the loop's batch: urgent, normal; loop only
 
 	mu     sync.Mutex
@@ -114,6 +115,7 @@ type batch struct {
 	out    int64 // bytes written that are not taken off outbox.bytes yet
 	// partSize is the length of the parcel's frame in the batch, in bytes.
 	partSize int
+	traced   Event // of that frame
 }
 
 // returnLent counts n bytes of p as the outbox's own, or as gone. mu is held.
@@ -166,6 +168,9 @@ func (o *outbox) load() (frames int, bytes int64) {
 // put appends one small frame to q.
 func (o *outbox) put(g *Group, q *queue, h wire.Header, m *wire.Meta, body []byte, more [][]byte) {
 	n := wire.HeaderSize + int(h.Length)
+	if o.trace != nil {
+		o.trace(Event{Out: true, Header: h, Size: int(h.Length)})
+	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if o.over {
@@ -206,6 +211,9 @@ const (
 // handling, without a lock. The caller sees to it that uncork comes.
 func (o *outbox) putCorked(g *Group, cork int, h wire.Header, m *wire.Meta, body []byte,
 	more [][]byte) {
+	if o.trace != nil {
+		o.trace(Event{Out: true, Header: h, Size: int(h.Length)})
+	}
 	s := o.cork[cork]
 	if s != nil && len(s.buf)+wire.HeaderSize+int(h.Length) > segmentSize {
 		o.uncork()
@@ -236,48 +244,29 @@ func (o *outbox) uncork() {
 
 // putControl appends a control frame.
 func (o *outbox) putControl(g *Group, kind wire.ControlKind, id uint32, credit uint64) {
+	var room [64]byte
+	if kind == wire.KindCredit {
+		o.putRaw(g, wire.AppendCredit(room[:0], credit))
+	} else {
+		o.putRaw(g, wire.AppendControl(room[:0], kind, id))
+	}
+}
+
+// putRaw appends a whole urgent frame that is encoded already.
+func (o *outbox) putRaw(g *Group, frame []byte) {
+	if o.trace != nil {
+		h, _ := wire.ParseHeader(frame)
+		o.trace(Event{Out: true, Header: h, Size: int(h.Length)})
+	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if o.over {
 		return
 	}
-	s := o.segmentLocked(g, &o.urgent, 64)
-	was := len(s.buf)
-	if kind == wire.KindCredit {
-		s.buf = wire.AppendCredit(s.buf, credit)
-	} else {
-		s.buf = wire.AppendControl(s.buf, kind, id)
-	}
-	s.frames++
-	o.addedLocked(1, int64(len(s.buf)-was))
-}
-
-// putRaw appends a whole frame that is encoded already.
-func (o *outbox) putRaw(g *Group, q *queue, frame []byte) {
-	o.mu.Lock()
-	s := o.segmentLocked(g, q, len(frame))
+	s := o.segmentLocked(g, &o.urgent, len(frame))
 	s.buf = append(s.buf, frame...)
 	s.frames++
 	o.addedLocked(1, int64(len(frame)))
-	o.mu.Unlock()
-}
-
-// putParcel queues p behind what is in q.
-func (o *outbox) putParcel(g *Group, q *queue, p *parcel) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	if o.over {
-		p.finish(g)
-		return
-	}
-	s := g.segment()
-	s.parcel = p
-	q.push(s)
-	if p.state.Load() == parcelLent {
-		p.lent = int64(p.wireSize())
-		o.lent += p.lent
-	}
-	o.addedLocked(1, int64(p.wireSize()))
 }
 
 // flush writes what waits, if nobody else does. After budget bytes the rest is the loop's. It
@@ -403,6 +392,9 @@ func (o *outbox) fill(g *Group) bool {
 		o.pending.Store(false)
 	}
 	o.mu.Unlock()
+	if p != nil && o.trace != nil {
+		o.trace(w.traced)
+	}
 	return len(w.vecs) > 0
 }
 

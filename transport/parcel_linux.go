@@ -29,14 +29,15 @@ type parcel struct {
 	split  bool
 	begun  bool
 	state  atomic.Uint32
-	meta   []byte    // encoded, goes before the payload of the first frame
-	stage  []byte    // header and meta of the frame that is being written
-	pieces [][]byte  // payload that is not in a frame yet
-	one    [1][]byte // backing of pieces for a single one
-	left   int       // bytes of pieces
-	lent   int64     // what is counted in outbox.lent; guarded by outbox.mu
-	owned  []byte    // buffer to be released when done
-	files  []int     // duplicates, closed when done
+	meta   []byte   // encoded, goes before the payload of the first frame
+	stage  []byte   // header and meta of the frame that is being written
+	pieces [][]byte // payload that is not in a frame yet
+	room   [][]byte // backing of pieces, used again
+	left   int      // bytes of pieces
+	size   int      // of the whole body, meta included
+	lent   int64    // what is counted in outbox.lent; guarded by outbox.mu
+	owned  []byte   // buffer to be released when done
+	files  []int    // duplicates, closed when done
 }
 
 // wireSize is the number of bytes that p takes on the wire, before it has begun.
@@ -53,13 +54,28 @@ func frameSize(meta, payload int, split bool) int {
 	return frames*wire.HeaderSize + meta + payload
 }
 
+// putParcel queues p behind what is in q.
+func (o *outbox) putParcel(g *Group, q *queue, p *parcel) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.over {
+		p.finish(g)
+		return
+	}
+	s := g.segment()
+	s.parcel = p
+	q.push(s)
+	if p.state.Load() == parcelLent {
+		p.lent = int64(p.wireSize())
+		o.lent += p.lent
+	}
+	o.addedLocked(1, int64(p.wireSize()))
+}
+
 // setPieces sets the payload: body, then gather.
 func (p *parcel) setPieces(body []byte, gather [][]byte) {
-	p.one[0] = body
-	p.pieces = p.one[:]
-	if len(gather) > 0 {
-		p.pieces = append(append(make([][]byte, 0, 1+len(gather)), body), gather...)
-	}
+	p.room = append(append(p.room[:0], body), gather...)
+	p.pieces = p.room
 }
 
 // addPart stages the next frame of p behind what is in the batch.
@@ -71,13 +87,21 @@ func (w *batch) addPart(p *parcel) {
 	if p.begun {
 		meta = nil
 	}
+	total := len(meta) + n
+	if p.begun {
+		total = p.size
+	} else {
+		p.size = total
+	}
 	if p.split && len(meta)+n > wire.PartSize {
+		total = 0
 		n = wire.PartSize - len(meta)
 		flags |= wire.Part
 	} else {
 		w.frames++ // a body in parts counts once, with its last
 	}
 	h := wire.Header{Flags: flags, ID: p.id, Length: uint32(len(meta) + n)}
+	w.traced = Event{Out: true, Header: h, Size: total}
 	w.partSize = wire.HeaderSize + len(meta) + n
 	p.stage = append(h.AppendTo(p.stage[:0]), meta...)
 	w.vecs = append(w.vecs, p.stage)
@@ -138,7 +162,8 @@ func (p *parcel) finish(g *Group) {
 		g.putBuffer(p.owned)
 		p.owned = nil
 	}
-	p.pieces, p.one[0] = nil, nil
+	p.pieces = nil
+	clear(p.room)
 	if !p.state.CompareAndSwap(parcelLent, parcelDone) {
 		g.putParcel(p)
 	}
@@ -206,8 +231,9 @@ func (o *outbox) returnLocked(g *Group, p *parcel, drop bool) {
 	for _, v := range p.pieces {
 		own = append(own, v...)
 	}
-	p.one[0] = own[n:]
-	p.pieces = p.one[:]
+	clear(p.room)
+	p.room = append(p.room[:0], own[n:])
+	p.pieces = p.room
 }
 
 // dropLocked throws the rest of p away. The batch keeps the frame that it has begun.

@@ -42,8 +42,8 @@ func (g *Group) parcel() *parcel {
 
 // putParcel takes a parcel back that is done and that nothing refers to.
 func (g *Group) putParcel(p *parcel) {
-	p.meta, p.stage, p.pieces, p.one[0] = p.meta[:0], p.stage[:0], nil, nil
-	p.split, p.begun, p.left, p.lent, p.owned, p.files = false, false, 0, 0, nil, nil
+	p.meta, p.stage, p.pieces, p.room = p.meta[:0], p.stage[:0], nil, p.room[:0]
+	p.split, p.begun, p.size, p.left, p.lent, p.owned, p.files = false, false, 0, 0, 0, nil, nil
 	p.state.Store(parcelLent)
 	g.pools.parcels.Put(p)
 }

@@ -281,9 +281,6 @@ func (c *econn) reply(r *Request, f replyFrame) error {
 	onLoop := r.onLoop
 	if n <= copyMax {
 		h := wire.Header{Flags: f.flags(), ID: r.id, Length: uint32(m.Size() + n)}
-		if c.set.Hooks.Trace != nil {
-			c.traceOut(h, n)
-		}
 		if onLoop {
 			c.out.putCorked(c.pub.group, corkUrgent, h, &m, f.body, f.gather)
 			c.dirty = true
@@ -313,7 +310,6 @@ func (c *econn) replyLong(r *Request, m *wire.Meta, f *replyFrame, n int) {
 	p.flags, p.id, p.split, p.left = f.flags(), r.id, true, n
 	p.meta = m.AppendTo(p.meta[:0])
 	p.setPieces(f.body, f.gather)
-	c.traceOut(wire.Header{Flags: p.flags, ID: p.id, Length: uint32(n)}, n)
 	if len(f.gather) == 0 && within(f.body, r.owned) {
 		p.owned, r.owned, r.body = r.owned, nil, nil
 		p.state.Store(parcelDisowned)

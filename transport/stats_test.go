@@ -40,7 +40,8 @@ func TestStats(t *testing.T) {
 			require.Equal(t, transport.DefaultMaxCalls, g.CreditCalls, "%+v", g)
 		}
 		before := l.Stats()
-		require.Equal(t, s.Counters, before.Counters)
+		require.Equal(t, s.FramesIn, before.FramesIn) // the loop still polls: its reads go on
+		require.Equal(t, s.BytesOut, before.BytesOut)
 		require.NoError(t, cli.Close(patient(t)))
 		eventually(t, func() bool { return l.Stats().Conns == 0 }, "%v", now(l.Stats))
 		require.GreaterOrEqual(t, l.Stats().FramesIn, before.FramesIn, "counters stay")

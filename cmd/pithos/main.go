@@ -3,12 +3,13 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"io"
 	"os"
 
 	"github.com/spf13/cobra"
+
+	"github.com/pithos-ipc/pithos/transport"
 )
 
 func main() {
@@ -42,7 +43,7 @@ const socketVariable = "PITHOS_SOCKET"
 
 func (s *socketFlag) register(root *cobra.Command) {
 	root.PersistentFlags().StringVar(&s.path, "socket", "", "the socket: a path, or an abstract "+
-		"name after '@' (default $"+socketVariable+")")
+		"name after '@' (default $"+socketVariable+", else the hub's own)")
 }
 
 // address is the socket to use: that of the flag, or of the environment.
@@ -53,7 +54,7 @@ func (s *socketFlag) address() (string, error) {
 	if path := os.Getenv(socketVariable); path != "" {
 		return path, nil
 	}
-	return "", errors.New("no socket: give --socket or set $" + socketVariable)
+	return transport.SocketPath("hub")
 }
 
 // chosen says whether somebody has named a socket.
