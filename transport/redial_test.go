@@ -150,8 +150,10 @@ func TestRedialBacksOff(t *testing.T) {
 	eachEngine(t, func(t *testing.T, e engine) {
 		var attempts atomic.Int32
 		d := redial(t, filepath.Join(t.TempDir(), "none"), transport.RedialOptions{
-			Options: e.of(transport.Options{}), MinDelay: 20 * time.Millisecond, MaxDelay: time.Hour,
-			Down: func(error) { attempts.Add(1) },
+			Options:  e.of(transport.Options{}),
+			MinDelay: 20 * time.Millisecond,
+			MaxDelay: time.Hour,
+			Down:     func(error) { attempts.Add(1) },
 		})
 		ctx, cancel := newTimeout(200 * time.Millisecond)
 		defer cancel()
