@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"strconv"
 	"syscall"
 	"testing"
 	"time"
@@ -37,13 +38,14 @@ func (o order) of(p transport.Options) transport.Options { return engines[o.Engi
 
 // roles are what children can be. What a role returns is printed, and the child fails.
 var roles = map[string]func(order) error{
-	"serve":    childServes,
-	"endless":  childCallsForEver,
-	"sends":    childSends,
-	"idle":     func(order) error { fmt.Println("ready"); select {} },
-	"dials":    childDials,
-	"listens":  childListens,
-	"overflow": childIsOverflow,
+	"serve":     childServes,
+	"endless":   childCallsForEver,
+	"sends":     childSends,
+	"idle":      func(order) error { fmt.Println("ready"); select {} },
+	"dials":     childDials,
+	"listens":   childListens,
+	"overflow":  childIsOverflow,
+	"activated": childIsActivated,
 }
 
 // runChild plays a role and ends the process.
@@ -228,4 +230,30 @@ func childListens(o order) error {
 // childIsOverflow is run with the uid that stands for every uid without a number.
 func childIsOverflow(order) error {
 	return transport.SameUser(transport.Credentials{Known: true, UID: uint32(os.Geteuid())})
+}
+
+// childIsActivated serves what it was started with. The pid that LISTEN_PID has to name is known
+// only to the child itself.
+func childIsActivated(o order) error {
+	if os.Getenv("LISTEN_PID") == "self" {
+		os.Setenv("LISTEN_PID", strconv.Itoa(os.Getpid()))
+	}
+	listeners, err := transport.Activated(o.of(handler(echo)))
+	if err != nil {
+		return err
+	}
+	again, err := transport.Activated(o.of(handler(echo)))
+	fmt.Printf("%d, then %d %v", len(listeners), len(again), err)
+	for _, l := range listeners {
+		fmt.Printf(" %s", l.Address())
+	}
+	fmt.Printf(" %q\n", os.Getenv("LISTEN_FDS"))
+	var b [1]byte
+	_, _ = os.Stdin.Read(b[:])
+	for _, l := range listeners {
+		if err := l.Close(background); err != nil {
+			return err
+		}
+	}
+	return nil
 }

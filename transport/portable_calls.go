@@ -133,6 +133,9 @@ func (e *portable) do(ctx context.Context, m Message, buf []byte) ([]byte, error
 
 // start sends a call whose outcome done gets, on the loop.
 func (e *portable) start(m Message, buf []byte, done func([]byte, error)) error {
+	if done == nil {
+		done = func([]byte, error) {} // nobody wants to know
+	}
 	c := &call{buf: buf, done: done}
 	s, left, err := e.newSending(context.Background(), &m, c)
 	if err != nil {
