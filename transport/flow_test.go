@@ -279,7 +279,7 @@ func TestR10AnyPieces(t *testing.T) {
 			for _, c := range []*transport.Conn{cli, l.Conns()[0]} {
 				for i := range 4 {
 					wg.Go(func() {
-						for j := range times(8, 2000) {
+						for j := range times(5, 2000) {
 							sent := body(uint64(i<<20|j), 4+rand.IntN(1<<rand.IntN(15)))
 							got, err := c.Call(patient(t), sent, nil)
 							if err != nil || !bytes.Equal(sent, got) {

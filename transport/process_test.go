@@ -101,6 +101,7 @@ func TestR5StoppedPeer(t *testing.T) {
 		}
 		all.Wait()
 		inTime(t, limit+slack, "Close", func() { _ = in(cli.Close)() })
+		inTime(t, slack, "Done after Close", func() { receive(t, cli.Done(), "Done") })
 		peer.kill()
 	})
 }
