@@ -109,7 +109,8 @@ func (e *RemoteError) Error() string { return "hub: remote: " + e.Message }
 
 // Is lets errors.Is find transport.ErrDeadline and context.DeadlineExceeded in the hub's timeout.
 func (e *RemoteError) Is(target error) bool {
-	return e.Name == timeoutClass && errors.Is(transport.ErrDeadline, target)
+	return e.Name == timeoutClass &&
+		(target == transport.ErrDeadline || target == context.DeadlineExceeded)
 }
 
 // Dial connects to the hub at path (see PandoraPath) and goes online as location, within ctx. A

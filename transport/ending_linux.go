@@ -139,8 +139,8 @@ func (c *econn) dropInbox() {
 		c.dropAssembly(in.asm)
 	}
 	in.asms, in.asm, in.slot, in.busy = nil, nil, nil, false
-	closeFiles(in.files)
-	in.files = nil
+	closeFiles(in.arrived.files)
+	in.arrived.files = nil
 	in.r, in.w = 0, 0
 	in.release(c.pub.group)
 }

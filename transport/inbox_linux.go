@@ -53,15 +53,20 @@ type inbox struct {
 	asm      *assembly // of a call, a oneway, a foreign frame
 	slot     *slot     // or of the reply to a call
 	slotID   uint32
-	spare    *assembly      // to be used again
-	asms     []*assembly    // messages in parts of which some are there
-	trusted  int            // size of the last long message; the next one gets so much at once
-	files    []*os.File     // received, not yet claimed by a frame
-	filesAt  int            // where in buf the read began that brought the last of them
-	frameAt  int            // where in buf the frame at hand begins
+	spare    *assembly   // to be used again
+	asms     []*assembly // messages in parts of which some are there
+	trusted  int         // size of the last long message; the next one gets so much at once
+	arrived  arrived
 	sizes    map[uint64]int // of bodies in parts, for Hooks.Trace
 	received int64          // bytes of calls and oneways
 	pongs    int            // queued since the peer last took something
+}
+
+// arrived are descriptors that no frame has claimed yet.
+type arrived struct {
+	files   []*os.File
+	at      int // where in buf the read began that brought the last of them
+	frameAt int // where in buf the frame at hand begins
 }
 
 // assembly is a long body of the peer, as it comes in.
@@ -142,14 +147,14 @@ func (c *econn) recv(b []byte) (int, unix.Errno) {
 		return recv(c.fd, b)
 	}
 	in := &c.in
-	n, files, e := recvFiles(c.fd, b, in.files)
-	if len(files) > len(in.files) {
-		in.filesAt = in.w
+	n, files, e := recvFiles(c.fd, b, in.arrived.files)
+	if len(files) > len(in.arrived.files) {
+		in.arrived.at = in.w
 		if in.busy {
-			in.filesAt = len(in.buf) // they came with the middle of a body
+			in.arrived.at = len(in.buf) // they came with the middle of a body
 		}
 	}
-	in.files = files
+	in.arrived.files = files
 	if e == unix.EPROTO {
 		c.violation(&LimitError{What: "descriptors with one frame", Value: scmMaxFD + 1,
 			Limit: int64(c.set.Limits.MaxFiles)})
@@ -192,7 +197,7 @@ func (c *econn) parse(leader bool) outcome {
 		if !ok {
 			break
 		}
-		in.frameAt = in.r
+		in.arrived.frameAt = in.r
 		if c.mode != modeNative {
 			result = c.early(h)
 			if result == readEmpty {
@@ -235,9 +240,9 @@ func (c *econn) parse(leader bool) outcome {
 	if frames > 0 {
 		c.count.framesIn.Add(frames)
 	}
-	if len(in.files) > 0 && in.r == in.w && !in.busy && result == readSome && !c.dead() {
+	if len(in.arrived.files) > 0 && in.r == in.w && !in.busy && result == readSome && !c.dead() {
 		c.violation(&LimitError{What: "descriptors that no frame announced",
-			Value: int64(len(in.files)), Limit: 0})
+			Value: int64(len(in.arrived.files)), Limit: 0})
 	}
 	if c.dead() {
 		return readOver
@@ -364,17 +369,17 @@ func (c *econn) claimFiles(n uint32) ([]*os.File, bool) {
 		return nil, true
 	}
 	in := &c.in
-	if int(n) > len(in.files) || int(n) > c.set.Limits.MaxFiles {
+	if int(n) > len(in.arrived.files) || int(n) > c.set.Limits.MaxFiles {
 		c.violation(&LimitError{What: "descriptors with one frame", Value: int64(n),
-			Limit: int64(min(len(in.files), c.set.Limits.MaxFiles))})
+			Limit: int64(min(len(in.arrived.files), c.set.Limits.MaxFiles))})
 		return nil, false
 	}
-	if in.frameAt < in.filesAt {
+	if in.arrived.frameAt < in.arrived.at {
 		c.violation(errFilesInside)
 		return nil, false
 	}
-	files := append([]*os.File(nil), in.files[:n]...)
-	in.files = append(in.files[:0], in.files[n:]...)
+	files := append([]*os.File(nil), in.arrived.files[:n]...)
+	in.arrived.files = append(in.arrived.files[:0], in.arrived.files[n:]...)
 	return files, true
 }
 

@@ -19,41 +19,42 @@ const leaderNap = 500 * time.Microsecond
 
 // check judges a message before anything is sent, and joins its timeout with that of ctx.
 func (c *econn) check(ctx context.Context, m *Message) (timeout time.Duration, err error) {
+	if err := ctx.Err(); err != nil {
+		return 0, err
+	}
+	if timeout = timeoutOf(ctx, m.Timeout); timeout < 0 {
+		return 0, context.DeadlineExceeded
+	}
+	return timeout, c.sendable(m)
+}
+
+// sendable judges a message before anything is sent.
+func (c *econn) sendable(m *Message) error {
 	if c.dead() {
-		return 0, c.err()
+		return c.err()
 	}
 	if !c.native() {
-		return 0, ErrNotNative
-	}
-	if ctx != nil {
-		if err := ctx.Err(); err != nil {
-			return 0, err
-		}
-		if timeout = timeoutOf(ctx, m.Timeout); timeout < 0 {
-			return 0, context.DeadlineExceeded
-		}
-	} else {
-		timeout = m.Timeout
+		return ErrNotNative
 	}
 	if len(m.Method) > wire.MaxMethod {
-		return 0, &LimitError{"method bytes", int64(len(m.Method)), wire.MaxMethod}
+		return &LimitError{"method bytes", int64(len(m.Method)), wire.MaxMethod}
 	}
 	if len(m.Trace) > wire.MaxTrace {
-		return 0, &LimitError{"trace bytes", int64(len(m.Trace)), wire.MaxTrace}
+		return &LimitError{"trace bytes", int64(len(m.Trace)), wire.MaxTrace}
 	}
 	if n, limit := m.size(), c.peerMaxBody(); uint64(n) > uint64(limit) {
-		return 0, &LimitError{"body bytes", int64(n), int64(limit)}
+		return &LimitError{"body bytes", int64(n), int64(limit)}
 	}
 	if len(m.Files) == 0 {
-		return timeout, nil
+		return nil
 	}
 	if !c.side.files {
-		return 0, ErrNoFiles
+		return ErrNoFiles
 	}
 	if n, limit := len(m.Files), c.set.Limits.MaxFiles; n > limit {
-		return 0, &LimitError{"descriptors with one frame", int64(n), int64(limit)}
+		return &LimitError{"descriptors with one frame", int64(n), int64(limit)}
 	}
-	return timeout, nil
+	return nil
 }
 
 // do sends a call and waits for its reply.
@@ -441,10 +442,10 @@ func (c *econn) endStall() {
 
 // start sends a call whose outcome goes to a callback.
 func (c *econn) start(m Message, buf []byte, done func([]byte, error)) error {
-	timeout, err := c.check(nil, &m)
-	if err != nil {
+	if err := c.sendable(&m); err != nil {
 		return err
 	}
+	timeout := m.Timeout
 	meta := m.meta(timeout)
 	cost := int64(frameSize(meta.Size(), m.size(), true))
 	here := c.loop.here()
@@ -453,6 +454,7 @@ func (c *econn) start(m Message, buf []byte, done func([]byte, error)) error {
 		s = c.stash.take(&c.calls, cost)
 	}
 	if s == nil {
+		var err error
 		if s, err = c.calls.acquire(c, cost); err != nil {
 			return err
 		}

@@ -239,14 +239,11 @@ func (o *outbox) returnLocked(g *Group, p *parcel, drop bool) {
 // dropLocked throws the rest of p away. The batch keeps the frame that it has begun.
 func (o *outbox) dropLocked(g *Group, p *parcel) {
 	w := &o.w
-	rest := p.left
+	rest := 0
 	if !p.begun {
 		rest = p.wireSize()
-	} else {
+	} else if p.left > 0 {
 		rest = frameSize(0, p.left, p.split)
-		if p.left == 0 {
-			rest = 0
-		}
 	}
 	frames := 0
 	if !p.begun || p.left > 0 {
