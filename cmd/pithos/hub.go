@@ -81,6 +81,7 @@ func (f *hubFlags) run(s *socketFlag, stdout, stderr io.Writer, signals <-chan o
 	}
 	o := hub.Options{Limits: f.limits, Logger: log}
 	o.Transport.BusyPoll = &f.busyPoll
+	o.Transport.Authorize = transport.SameUser // abstract sockets have no other guard
 	o.Transport.Limits.MaxConns = f.maxConns
 	h := hub.New(o)
 	if err := f.listen(h, s, stdout, log); err != nil {

@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"syscall"
 	"testing"
 	"time"
@@ -118,6 +119,35 @@ func TestHubPandora(t *testing.T) {
 	for line := range bytes.Lines(h.stderr.Bytes()) {
 		require.True(t, json.Valid(line), "log line %q", line)
 	}
+}
+
+// TestHubUsualPlace finds the hub without naming a socket. A second one may be there for Pandora's
+// clients of another folder.
+func TestHubUsualPlace(t *testing.T) {
+	run, tmp := t.TempDir(), t.TempDir()
+	t.Setenv("XDG_RUNTIME_DIR", run)
+	t.Setenv("PANDORA_TMP_DIR", tmp)
+	t.Setenv(socketVariable, "")
+	path := filepath.Join(run, "pithos", "hub.sock")
+	node := filepath.Join(tmp, "pandorajs_pandora_msg_hub.sock")
+	first := startHub(t, nil, []string{path})
+	second := startHub(t, nil, []string{node}, "--pandora")
+	require.Zero(t, pithos("", "ping", "-c", "1").code)
+	require.Zero(t, pithos("", "ping", "-c", "1", "--socket", node).code)
+	require.Zero(t, second.stop(syscall.SIGTERM))
+	require.Contains(t, second.stderr.String(), "another hub is at the usual socket")
+	require.Zero(t, first.stop(syscall.SIGTERM))
+}
+
+// TestHubAbstract listens under a name that is no file.
+func TestHubAbstract(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		return // there are none
+	}
+	name := fmt.Sprintf("@pithos-test-%d", os.Getpid())
+	h := startHub(t, nil, []string{name}, "--socket", name)
+	require.Zero(t, pithos("", "ping", "-c", "1", "--socket", name).code)
+	require.Zero(t, h.stop(syscall.SIGTERM))
 }
 
 // TestHubInUse starts a second hub where one is.
