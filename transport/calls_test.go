@@ -18,6 +18,7 @@ import (
 )
 
 func TestCallSizes(t *testing.T) {
+	all := body(1, transport.DefaultMaxBody)
 	eachPair(t, func(t *testing.T, server, client engine) {
 		pool := newPool(t, 2, 16)
 		var mux transport.Mux
@@ -28,9 +29,12 @@ func TestCallSizes(t *testing.T) {
 		for _, n := range []int{0, 1, 127, 128, 4095, 64 << 10, wire.PartSize - 1, wire.PartSize,
 			wire.PartSize + 1, 2 * wire.PartSize, 1<<20 + 7, transport.DefaultMaxBody} {
 			for _, method := range []string{"loop", "pool"} {
-				sent := body(uint64(n), n)
+				sent := all[len(all)-n:]
 				for name, buf := range map[string][]byte{"no buffer": nil,
 					"large buffer": make([]byte, n+10), "small buffer": make([]byte, n/2)} {
+					if n > 4<<20 && len(buf) <= n {
+						continue // once is enough
+					}
 					got, err := c.Do(patient(t), transport.Message{Method: method, Body: sent}, buf)
 					require.NoError(t, err, "%d bytes, %s, %s", n, method, name)
 					require.True(t, bytes.Equal(sent, got), "%d bytes, %s, %s", n, method, name)
