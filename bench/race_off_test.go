@@ -7,5 +7,5 @@ import "time"
 const (
 	raceEnabled = false
 	r1Callers   = 4096 // each way
-	smokeTime   = 10 * time.Millisecond
+	smokeTime   = 40 * time.Millisecond
 )

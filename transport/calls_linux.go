@@ -173,7 +173,7 @@ func (k *calls) spend(c *econn, cost int64) error {
 }
 
 func (k *calls) openLocked(call bool, cost int64) error {
-	if k.err != nil {
+	if k.err != nil && (call || k.err != ErrDraining) {
 		return k.err
 	}
 	if cost > k.most {

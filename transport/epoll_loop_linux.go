@@ -237,6 +237,7 @@ func (l *loop) run() {
 }
 
 func (l *loop) close() {
+	l.id.Store(0) // the next goroutine may get the same
 	unix.Close(l.bell)
 	unix.Close(l.ep)
 	close(l.gone)

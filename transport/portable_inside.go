@@ -61,9 +61,6 @@ func (e *portable) serve(h wire.Header, in incoming) error {
 	if meta.TimeoutUs > 0 {
 		r.deadline = in.begun.Add(time.Duration(min(meta.TimeoutUs, 1<<50)) * time.Microsecond)
 	}
-	if in.canceled {
-		r.cancel(context.Canceled)
-	}
 	e.run(r)
 	if raceEnabled && r.owned != nil {
 		spoil(payload)
@@ -193,12 +190,20 @@ func (e *portable) over(r *Request) {
 // The lock is held so that the request cannot be recycled meanwhile; a context runs no foreign code
 // in its cancel function.
 func (e *portable) cancelInside(id uint32) {
-	if a := e.parts.table[partKey{wire.FlagsCall, id}]; a != nil {
-		a.canceled = true
-		return
+	key := partKey{wire.FlagsCall, id}
+	a := e.parts.table[key]
+	if a != nil { // no further part comes
+		e.parts.remove(key)
+		e.forget(a)
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	if a != nil {
+		f := replyFrame{code: wire.CodeCanceled, body: stringBytes(context.Canceled.Error())}
+		e.pushLocked(replyMessage(id, &f))
+		e.oweLocked(a.cost)
+		return
+	}
 	if r := e.inside.table[id]; r != nil {
 		r.cancel(context.Canceled)
 	}

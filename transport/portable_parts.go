@@ -21,16 +21,15 @@ type assemblies struct {
 
 // portAssembly is one body on its way in: metaLen | meta | payload so far.
 type portAssembly struct {
-	flags    wire.Flags
-	body     []byte
-	head     int        // bytes of metaLen and meta
-	size     int        // of the payload so far, discarded or not
-	charged  int64      // for body
-	cost     int64      // credit used by the parts
-	files    []*os.File // came with the first part
-	begun    time.Time  // when the first part came
-	canceled bool       // the caller took it back before it was whole
-	refused  error      // the rest is thrown away, the call answered with overloaded
+	flags   wire.Flags
+	body    []byte
+	head    int        // bytes of metaLen and meta
+	size    int        // of the payload so far, discarded or not
+	charged int64      // for body
+	cost    int64      // credit used by the parts
+	files   []*os.File // came with the first part
+	begun   time.Time  // when the first part came
+	refused error      // the rest is thrown away, the call answered with overloaded
 }
 
 // incoming is a whole body.

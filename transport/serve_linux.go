@@ -174,6 +174,9 @@ func (c *econn) served(r *Request) {
 		r.finish()
 	}
 	if r.owned != nil {
+		if raceEnabled {
+			spoil(r.owned)
+		}
 		c.pub.group.putBuffer(r.owned)
 		r.owned = nil
 	} else if raceEnabled {
