@@ -39,7 +39,7 @@ func TestR1NoDeadlock(t *testing.T) {
 				}
 				o.Socket.SendBuffer = 8 << 10
 				srv, cli := e.pair(t, o, o)
-				f := &flood{size: size, until: time.Now().Add(span)}
+				f := newFlood(size, span)
 				for i := range callers {
 					f.wg.Go(func() { f.call(t, srv, i) })
 					f.wg.Go(func() { f.call(t, cli, i) })
@@ -55,18 +55,28 @@ func TestR1NoDeadlock(t *testing.T) {
 	}
 }
 
-// flood is many callers with one stop.
+// flood is many callers with one end.
 type flood struct {
-	size  int
-	until time.Time
-	wg    sync.WaitGroup
-	done  atomic.Int64
-	once  sync.Once
-	held  int64
+	bodies [64][]byte
+	until  time.Time
+	wg     sync.WaitGroup
+	done   atomic.Int64
+	once   sync.Once
+	held   int64
+}
+
+func newFlood(size int, span time.Duration) *flood {
+	f := &flood{}
+	for i := range f.bodies {
+		f.bodies[i] = body(uint64(i), size)
+	}
+	f.until = time.Now().Add(span)
+	return f
 }
 
 func (f *flood) call(t *testing.T, c *transport.Conn, i int) {
-	sent, buf := body(uint64(i), f.size), make([]byte, f.size)
+	sent := f.bodies[i%len(f.bodies)]
+	buf := make([]byte, len(sent))
 	for time.Now().Before(f.until) {
 		got, err := c.Call(background, sent, buf)
 		if err != nil || !bytes.Equal(sent, got) {
