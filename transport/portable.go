@@ -278,7 +278,7 @@ func lostError(cause error) error {
 // onLoop says whether the caller is a handler or callback of this connection.
 func (e *portable) onLoop() bool { return e.loopID.Load() == goroutineID() }
 
-// post has f run on the loop, by ending the read that the loop waits in.
+// postLocked has f run on the loop, by ending the read that the loop waits in.
 func (e *portable) postLocked(f func()) {
 	e.life.posted = append(e.life.posted, f)
 	e.count.wakes.Add(1)

@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/pithos-ipc/pithos/transport"
+	"github.com/pithos-ipc/pithos/wire"
 )
 
 // eachIndex runs f with each engine and its index, for children to take the same one.
@@ -176,6 +177,30 @@ func TestR9WrittenBeforeTheEnd(t *testing.T) {
 					require.NoError(t, l.Close(patient(t)))
 				}
 			})
+		}
+	})
+}
+
+// R9 for a peer that wants answers and goes away without them: that nothing can be written to it any
+// more does not keep what it wrote from being read.
+func TestR9WrittenBeforeTheEndByWhoDoesNotRead(t *testing.T) {
+	eachEngine(t, func(t *testing.T, e engine) {
+		for i := range times(20, 10000) {
+			const n = 300
+			var got atomic.Int32
+			o, ended := closed(handler(func(r *transport.Request) {
+				got.Add(1)
+				echo(r)
+			}))
+			r, _ := rawClient(t, listen(t, e.of(o)).Address(), anyHello())
+			for id := range uint32(n) {
+				r.send(wire.AppendControl(nil, wire.KindPing, id),
+					native(wire.FlagsOneway, 0, wire.Meta{}, "oneway"),
+					native(wire.FlagsCall, id+1, wire.Meta{}, make([]byte, 10*i)))
+			}
+			r.conn.Close()
+			require.ErrorIs(t, receive(t, ended, "the end"), transport.ErrConnLost)
+			require.EqualValues(t, 2*n, got.Load())
 		}
 	})
 }
