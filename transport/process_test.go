@@ -181,8 +181,8 @@ func TestR9WrittenBeforeTheEnd(t *testing.T) {
 	})
 }
 
-// R9 for a peer that wants answers and goes away without them: that nothing can be written to it any
-// more does not keep what it wrote from being read.
+// R9 for a peer that wants answers and goes away without them: that nothing can be written to it
+// any more does not keep what it wrote from being read.
 func TestR9WrittenBeforeTheEndByWhoDoesNotRead(t *testing.T) {
 	eachEngine(t, func(t *testing.T, e engine) {
 		for i := range times(20, 10000) {
