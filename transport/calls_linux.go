@@ -53,6 +53,7 @@ type slot struct {
 	reply    []byte        // filling
 	calls    atomic.Bool   // callback is set; may be asked by those whose slot it is not
 	callback func([]byte, error)
+	long     bool         // the request of a callback goes out in parts, whatever becomes of the call
 	parcel   *parcel      // lent memory of the request, or nil; the caller's
 	deadline atomic.Int64 // ns of nanotime, 0: none
 	wakeup   chan struct{}
@@ -261,6 +262,7 @@ func (k *calls) release(c *econn, s *slot, refund int64) {
 // clear forgets the call. Its phase stays what it was, done or tomb, which is as good as free.
 func (s *slot) clear() {
 	s.buf, s.reply, s.err, s.callback, s.parcel, s.code = nil, nil, nil, nil, nil, 0
+	s.long = false
 	if s.deadline.Load() != 0 {
 		s.deadline.Store(0)
 	}

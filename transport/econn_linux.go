@@ -301,8 +301,18 @@ func (c *econn) cool() {
 	c.armRead()
 }
 
-// readGuarded is read for the loop. A handler that panics fails its call, not the process.
-func (c *econn) readGuarded() (o outcome) {
+// readGuarded is read for the loop. A handler that panics fails its call, not the process, and what
+// is in the inbox behind its frame is handled as if nothing had happened.
+func (c *econn) readGuarded() outcome {
+	for {
+		if o, panicked := c.tryRead(); !panicked {
+			return o
+		}
+		c.in.left = true
+	}
+}
+
+func (c *econn) tryRead() (o outcome, panicked bool) {
 	defer func() {
 		r := c.loop.serve.handling
 		if r == nil {
@@ -311,12 +321,12 @@ func (c *econn) readGuarded() (o outcome) {
 		c.loop.serve.handling = nil
 		r.panicked(recover())
 		c.served(r)
-		o = readSome
+		o, panicked = readSome, true
 	}()
 	if c.ending.dead.Load() {
-		return readOver
+		return readOver, false
 	}
-	return c.read(false)
+	return c.read(false), false
 }
 
 // flushOrArm writes what waits, or has epoll tell when that is possible.
@@ -416,8 +426,10 @@ func (c *econn) overdue(s *slot) {
 	done := s.callback
 	if s.move(id, at, phaseTomb) {
 		c.calls.tombs.Add(1)
-		c.out.putControl(c.pub.group, wire.KindCancel, id, 0)
-		c.flushOrArm()
+		if !s.long { // a cancel would end its body; the callee knows the deadline
+			c.out.putControl(c.pub.group, wire.KindCancel, id, 0)
+			c.flushOrArm()
+		}
 		done(nil, ErrDeadline)
 	}
 }

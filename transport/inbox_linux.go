@@ -468,12 +468,24 @@ func (c *econn) replied(h wire.Header, body []byte) bool {
 		return true
 	}
 	if s.move(h.ID, phasePartial, phaseFilling) {
+		if !s.goesOn(h) {
+			s.move(h.ID, phaseFilling, phasePartial)
+			c.violation(errPartsMixed)
+			return false
+		}
 		s.reply = append(s.reply, body...)
 		c.endReply(s, h.ID)
 		return true
 	}
 	c.late(s, h.ID)
 	return true
+}
+
+var errPartsMixed = errors.New("parts of a reply and of an error in one body")
+
+// goesOn says whether a frame is of the same kind as the first of the reply that is coming in.
+func (s *slot) goesOn(h wire.Header) bool {
+	return (h.Flags&wire.Error != 0) == (s.code != wire.CodeOK)
 }
 
 // callBack tells the callback of the call in s, which is done, its reply. Loop only.

@@ -201,6 +201,9 @@ func (c *econn) await(ctx context.Context, s *slot, id uint32, until int64, stal
 		c.lead.blocked.Add(-1)
 		err = overtime(ctx, until)
 	}
+	if stalled {
+		c.armWrite() // the reply was quicker
+	}
 	if err != nil && c.giveUp(s, id, err, cost) {
 		return nil, err
 	}
@@ -461,6 +464,7 @@ func (c *econn) start(m Message, buf []byte, done func([]byte, error)) error {
 	}
 	id := s.id
 	s.buf, s.callback = buf, done
+	s.long = meta.Size()+m.size() > wire.PartSize
 	if timeout > 0 {
 		until := nanotime() + int64(timeout)
 		s.deadline.Store(until)

@@ -65,6 +65,14 @@ func (c *econn) aimReply(h wire.Header, body []byte) (skip int, ok bool) {
 	in := &c.in
 	in.slot, in.asm, in.slotID = c.calls.find(h.ID), nil, h.ID
 	s := in.slot
+	if s != nil && s.move(h.ID, phasePartial, phaseFilling) {
+		ok = s.goesOn(h)
+		s.move(h.ID, phaseFilling, phasePartial)
+		if !ok {
+			c.violation(errPartsMixed)
+		}
+		return 0, ok
+	}
 	if s == nil || !s.move(h.ID, phaseWaiting, phaseFilling) {
 		return 0, true
 	}
