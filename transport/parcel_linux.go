@@ -178,6 +178,7 @@ func (c *econn) withdraw(p *parcel, drop bool) (unsent bool) {
 	if p.done() {
 		return false
 	}
+	rest := 0
 	o := &c.out
 	for !o.lease.CompareAndSwap(false, true) {
 		if p.done() {
@@ -188,17 +189,20 @@ func (c *econn) withdraw(p *parcel, drop bool) (unsent bool) {
 	o.mu.Lock()
 	if !p.done() {
 		unsent = !p.begun && drop
-		o.returnLocked(c.pub.group, p, drop)
+		rest = o.returnLocked(c.pub.group, p, drop)
 	}
 	o.mu.Unlock()
 	o.lease.Store(false)
+	if rest > 0 && !unsent {
+		c.calls.credit(c, uint64(rest)) // what is never sent is not counted
+	}
 	if !c.flush(flushBudget) {
 		c.armWrite()
 	}
 	return unsent
 }
 
-func (o *outbox) returnLocked(g *Group, p *parcel, drop bool) {
+func (o *outbox) returnLocked(g *Group, p *parcel, drop bool) (dropped int) {
 	w := &o.w
 	n, k := 0, len(w.vecs)
 	if w.parcel == p {
@@ -225,8 +229,7 @@ func (o *outbox) returnLocked(g *Group, p *parcel, drop bool) {
 	}
 	o.returnLent(p, p.lent)
 	if drop {
-		o.dropLocked(g, p)
-		return
+		return o.dropLocked(g, p)
 	}
 	for _, v := range p.pieces {
 		own = append(own, v...)
@@ -234,12 +237,13 @@ func (o *outbox) returnLocked(g *Group, p *parcel, drop bool) {
 	clear(p.room)
 	p.room = append(p.room[:0], own[n:])
 	p.pieces = p.room
+	return 0
 }
 
-// dropLocked throws the rest of p away. The batch keeps the frame that it has begun.
-func (o *outbox) dropLocked(g *Group, p *parcel) {
+// dropLocked throws the rest of p away and returns its size on the wire. The batch keeps the frame
+// that it has begun.
+func (o *outbox) dropLocked(g *Group, p *parcel) (rest int) {
 	w := &o.w
-	rest := 0
 	if !p.begun {
 		rest = p.wireSize()
 	} else if p.left > 0 {
@@ -265,4 +269,5 @@ func (o *outbox) dropLocked(g *Group, p *parcel) {
 	}
 	p.left = 0
 	p.finish(g)
+	return rest
 }
