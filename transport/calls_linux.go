@@ -53,7 +53,7 @@ type slot struct {
 	reply    []byte        // filling
 	calls    atomic.Bool   // callback is set; may be asked by those whose slot it is not
 	callback func([]byte, error)
-	long     bool         // the request of a callback goes out in parts, whatever becomes of the call
+	long     bool         // the request of a callback goes out in parts, whatever becomes of it
 	parcel   *parcel      // lent memory of the request, or nil; the caller's
 	deadline atomic.Int64 // ns of nanotime, 0: none
 	wakeup   chan struct{}

@@ -175,9 +175,10 @@ func (c *econn) served(r *Request) {
 	}
 	if r.owned != nil {
 		if raceEnabled {
-			spoil(r.owned)
+			spoil(r.owned) // and nobody gets it again, so that it stays so
+		} else {
+			c.pub.group.putBuffer(r.owned)
 		}
-		c.pub.group.putBuffer(r.owned)
 		r.owned = nil
 	} else if raceEnabled {
 		spoil(r.body)
