@@ -33,15 +33,15 @@ func TestBorrowedBodyIsSpoilt(t *testing.T) {
 					_ = r.Gather([][]byte{kept, copied.Body()})
 				}
 			}), transport.Options{})
-			sent := body(1, size)
-			for range 2 {
-				_, err := cli.Call(patient(t), sent, nil)
+			sent := [2][]byte{body(1, size), body(2, size)}
+			for _, b := range sent {
+				_, err := cli.Call(patient(t), b, nil)
 				require.NoError(t, err)
 			}
 			got, err := cli.Call(patient(t), []byte("x"), nil)
 			require.NoError(t, err)
-			require.False(t, bytes.Equal(sent, got[:size]), "%d bytes, borrowed", size)
-			require.True(t, bytes.Equal(sent, got[size:]), "%d bytes, detached", size)
+			require.False(t, bytes.Equal(sent[0], got[:size]), "%d bytes, borrowed", size)
+			require.True(t, bytes.Equal(sent[1], got[size:]), "%d bytes, detached", size)
 		}
 	})
 }
