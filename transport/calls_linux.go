@@ -41,22 +41,25 @@ const (
 
 const phaseBits = 8
 
-// slot is one call of this side.
+// slot is one call of this side, in two cache lines: the first is what a reader needs.
 type slot struct {
-	state    atomic.Uint64 // id<<phaseBits | phase
-	index    uint32        // immutable
-	id       uint32        // of the call; the caller's, as long as the slot is his
-	free     int32         // next in the free list; guarded by calls.mu
-	code     wire.Code     // of an error reply; filling
-	err      error         // filling
-	buf      []byte        // the caller's; filling
-	reply    []byte        // filling
-	calls    atomic.Bool   // callback is set; may be asked by those whose slot it is not
-	callback func([]byte, error)
-	long     bool         // the request of a callback goes out in parts, whatever becomes of it
-	parcel   *parcel      // lent memory of the request, or nil; the caller's
+	state  atomic.Uint64 // id<<phaseBits | phase
+	buf    []byte        // the caller's; filling
+	reply  []byte        // filling
+	wakeup chan struct{}
+
 	deadline atomic.Int64 // ns of nanotime, 0: none
-	wakeup   chan struct{}
+	callback func([]byte, error)
+	parcel   *parcel     // lent memory of the request, or nil; the caller's
+	err      error       // filling
+	index    uint32      // immutable
+	id       uint32      // of the call; the caller's, as long as the slot is his
+	free     int32       // next in the free list; guarded by calls.mu
+	code     wire.Code   // of an error reply; filling
+	calls    atomic.Bool // callback is set; may be asked by those whose slot it is not
+	awaited  bool        // a reader awaits that the caller runs; filling
+	long     bool        // the request of a callback goes out in parts, whatever becomes of it
+	_        [4]byte
 }
 
 // move takes the slot of call id from one phase to another, if that is where it stands.
@@ -93,15 +96,17 @@ type calls struct {
 	dir      []atomic.Pointer[[chunkSize]slot] // immutable; the chunks come as they are needed
 	slotBits int                               // of an id; immutable
 	limit    int                               // Limits.MaxPending; immutable
-	tombs    atomic.Int32
-	queued   atomic.Int32 // waiters; partner: roomMade
-	due      atomic.Int64 // the earliest deadline; partner: expire
+	_        [cacheLine]byte                   // readers need what is above, callers write below
+
+	pending atomic.Int32 // calls and tombs; written under mu
+	tombs   atomic.Int32
+	queued  atomic.Int32 // waiters; partner: roomMade
+	due     atomic.Int64 // the earliest deadline; partner: expire
 
 	mu        sync.Mutex
 	made      int     // slots that exist, guarded by mu
 	freeHead  int32   // guarded by mu
 	freeTail  int32   // guarded by mu
-	pending   int     // guarded by mu
 	peerCalls int     // the peer's credit in calls, guarded by mu
 	bytes     int64   // what is left of it in bytes, guarded by mu
 	most      int64   // that was ever left of it, guarded by mu
@@ -180,22 +185,21 @@ func (k *calls) openLocked(call bool, cost int64) error {
 	if cost > k.most {
 		return &LimitError{What: "bytes with headers", Value: cost, Limit: k.most}
 	}
-	if call && k.pending >= k.limit {
-		return &LimitError{What: "pending calls", Value: int64(k.pending) + 1,
-			Limit: int64(k.limit)}
+	if n := int(k.pending.Load()); call && n >= k.limit {
+		return &LimitError{What: "pending calls", Value: int64(n) + 1, Limit: int64(k.limit)}
 	}
 	return nil
 }
 
 func (k *calls) roomLocked(c *econn, cost int64, call bool) bool {
-	return k.bytes >= cost && (!call || k.pending < k.peerCalls) &&
+	return k.bytes >= cost && (!call || int(k.pending.Load()) < k.peerCalls) &&
 		!c.out.full.Load()
 }
 
 // takeLocked takes the slot that has been free for longest, or a new one.
 func (k *calls) takeLocked() *slot {
 	var s *slot
-	k.pending++
+	k.pending.Store(k.pending.Load() + 1)
 	// A slot comes back first in, first out, and only when there are some to choose from, so that
 	// ids repeat late.
 	if k.freeHead >= 0 {
@@ -276,7 +280,7 @@ func (k *calls) freeLocked(s *slot) {
 		k.find(uint32(k.freeTail)).free = int32(s.index)
 	}
 	k.freeTail = int32(s.index)
-	k.pending--
+	k.pending.Store(k.pending.Load() - 1)
 }
 
 // grantLocked lets waiters through, in their order, as long as there is room.
@@ -415,7 +419,5 @@ func (k *calls) each(f func(*slot)) {
 
 // waiting is the number of calls that somebody waits for.
 func (k *calls) waiting() int {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	return k.pending - int(k.tombs.Load())
+	return int(k.pending.Load() - k.tombs.Load())
 }

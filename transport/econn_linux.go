@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math"
 	"os"
+	"runtime"
 	"sync"
 	"sync/atomic"
 
@@ -85,18 +86,26 @@ type sideState struct {
 	pings   pings
 }
 
+// cacheLine is how many bytes two processors share or fight for.
+const cacheLine = 64
+
 // leadState is what leaders need; see leader_linux.go.
 type leadState struct {
-	slot    *slot        // of the leader; read lease
-	woken   int          // callers completed since the last yield; read lease
-	spin    spinner      // read lease
-	blocked atomic.Int32 // callers that wait to be woken; partner: release
-	inPark  atomic.Bool  // the loop looks after the parked connection; partner: tick
+	slot    *slot       // of the leader; read lease
+	woken   int         // callers completed since the last yield; read lease
+	lone    int         // reads in a row for a single caller; loop only
+	spin    spinner     // read lease
+	inPark  atomic.Bool // the loop looks after the parked connection; partner: tick
 	uses    atomic.Uint32
 	seen    uint32 // uses at the last tick; loop only
 	inbound atomic.Bool
-	// collects says that the leader lets others run and will write what they send.
+	ran     chan struct{} // the last of those who were woken has run
+	// collects says that the reader lets others run and will write what they send.
 	collects atomic.Bool
+	_        [cacheLine]byte
+	due      atomic.Int32 // callers who were woken and have not run yet; partner: yieldToWoken
+	waits    atomic.Bool  // the reader waits for them
+	_        [cacheLine]byte
 }
 
 // arming is what epoll has been asked to report. A report ends it for both directions.
@@ -132,6 +141,7 @@ func newEpoll(c *Conn, s socket, l *Listener) *econn {
 	}
 	e.side.granted.Store(c.set.Limits.MaxCallBytes)
 	e.side.hello = never
+	e.lead.ran = make(chan struct{}, 1)
 	e.lead.spin.init(c.set.busyPoll)
 	e.side.peerMax.Store(uint32(c.set.Limits.MaxBody))
 	e.in.lease.Store(leaseLoop) // until it is open
@@ -273,12 +283,17 @@ func (c *econn) hotTurn() bool {
 }
 
 func (c *econn) after(o outcome) {
+	if o == readSome && c.forOne() {
+		c.leave()
+		return
+	}
 	if c.dirty {
 		c.dirty = false
 		c.flushOrArm()
 	} else {
 		c.stash.giveBack(c)
 	}
+	c.yieldToWoken()
 	switch {
 	case c.ending.dead.Load() || o == readOver:
 		c.in.lease.Store(leaseArmed) // free for the reaper
@@ -288,6 +303,47 @@ func (c *econn) after(o outcome) {
 	case o == readEmpty || !c.loop.keepHot(c):
 		c.cool()
 	}
+}
+
+// lonely is after how many reads in a row for a single caller the loop leaves the reading to him.
+const lonely = 4
+
+// forOne says that the last reads of the loop brought nothing but the reply that a single caller
+// waited for, so that he can as well read himself.
+func (c *econn) forOne() bool {
+	p, in := &c.lead, &c.in
+	if p.woken != 1 || c.dirty || in.busy || in.r != in.w || c.out.pending.Load() ||
+		c.calls.waiting() > 1 {
+		p.lone = 0
+		return false
+	}
+	p.lone++
+	return p.lone >= lonely
+}
+
+// leave gives the read lease to the next caller: epoll stays silent for the while.
+func (c *econn) leave() {
+	p := &c.lead
+	p.lone = 0
+	p.due.Add(int32(p.woken))
+	p.woken = 0
+	p.collects.Store(false)
+	if !c.flush(flushBudget) {
+		c.armWrite()
+	}
+	p.inbound.Store(false)
+	p.seen = p.uses.Load()
+	if !p.inPark.Load() {
+		p.inPark.Store(true)
+		c.loop.park(c)
+	}
+	c.stash.giveBack(c)
+	c.in.release(c.pub.group)
+	c.in.lease.Store(leaseParked)
+	if (c.calls.waiting() > 1 || c.dead()) && c.takeForLoop() {
+		c.cool()
+	}
+	runtime.Gosched()
 }
 
 // cool gives the read lease back and has epoll report again.
@@ -507,8 +563,8 @@ func (c *econn) stats() Stats {
 	s.Drops, s.LateReplies = n.drops.Load(), n.late.Load()
 	k := &c.calls
 	k.mu.Lock()
-	s.Pending, s.CreditBytes = k.pending, k.bytes
-	s.CreditCalls = max(0, k.peerCalls-k.pending)
+	s.Pending, s.CreditBytes = int(k.pending.Load()), k.bytes
+	s.CreditCalls = max(0, k.peerCalls-s.Pending)
 	k.mu.Unlock()
 	s.Tombstones = int(k.tombs.Load())
 	s.Serving = c.serving.count()

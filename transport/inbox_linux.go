@@ -454,14 +454,14 @@ func (c *econn) replied(h wire.Header, body []byte) bool {
 		return c.callBack(s, h, body)
 	}
 	if s.move(h.ID, phaseWaiting, phaseFilling) {
-		meta, payload, err := wire.ParseBody(body)
+		code, payload, err := replyBody(body)
 		if err != nil {
 			s.move(h.ID, phaseFilling, phaseWaiting)
 			c.violation(err)
 			return false
 		}
 		if h.Flags == wire.FlagsError {
-			s.err = &RemoteError{Code: meta.Code, Text: string(payload)}
+			s.err = &RemoteError{Code: code, Text: string(payload)}
 			payload = nil
 		}
 		c.complete(s, h.ID, payload)
@@ -481,6 +481,15 @@ func (c *econn) replied(h wire.Header, body []byte) bool {
 	return true
 }
 
+// replyBody splits the body of a reply, which mostly has no meta.
+func replyBody(body []byte) (wire.Code, []byte, error) {
+	if len(body) > 0 && body[0] == 0 {
+		return wire.CodeOK, body[1:], nil
+	}
+	meta, payload, err := wire.ParseBody(body)
+	return meta.Code, payload, err
+}
+
 var errPartsMixed = errors.New("parts of a reply and of an error in one body")
 
 // goesOn says whether a frame is of the same kind as the first of the reply that is coming in.
@@ -494,14 +503,14 @@ func (c *econn) callBack(s *slot, h wire.Header, body []byte) bool {
 	if !c.stash.keep(s) {
 		c.calls.release(c, s, 0)
 	}
-	meta, payload, err := wire.ParseBody(body)
+	code, payload, err := replyBody(body)
 	if err != nil {
 		c.violation(err)
 		done(nil, c.err())
 		return false
 	}
 	if h.Flags == wire.FlagsError {
-		done(nil, &RemoteError{Code: meta.Code, Text: string(payload)})
+		done(nil, &RemoteError{Code: code, Text: string(payload)})
 		return true
 	}
 	if buf != nil {
@@ -516,11 +525,22 @@ func (c *econn) complete(s *slot, id uint32, payload []byte) {
 	if s.err == nil {
 		s.reply = append(s.buf[:0], payload...)
 	}
+	s.awaited = c.lead.slot != s
 	s.state.Store(uint64(id)<<phaseBits | uint64(phaseDone))
-	if c.lead.slot != s {
-		c.lead.woken++
-		s.wake()
+	c.wakeCaller(s)
+}
+
+// wakeCaller tells the caller of the call in s, which is done, unless he reads himself.
+func (c *econn) wakeCaller(s *slot) {
+	p := &c.lead
+	if p.slot == s {
+		return
 	}
+	p.woken++
+	if p.slot == nil && !p.collects.Load() {
+		p.collects.Store(true) // the loop writes what they send when it has woken all of them
+	}
+	s.wake()
 }
 
 // endReply completes the call whose reply came in several reads and is all in s.reply.
@@ -536,11 +556,9 @@ func (c *econn) endReply(s *slot, id uint32) {
 		done(reply, err)
 		return
 	}
+	s.awaited = c.lead.slot != s
 	s.move(id, phaseFilling, phaseDone)
-	if c.lead.slot != s {
-		c.lead.woken++
-		s.wake()
-	}
+	c.wakeCaller(s)
 }
 
 // late handles the reply to a call that was given up: its slot is free again.

@@ -66,7 +66,8 @@ func (c *econn) do(ctx context.Context, m Message, buf []byte) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	meta := m.meta(timeout)
+	var meta wire.Meta
+	m.meta(&meta, timeout)
 	cost := int64(frameSize(meta.Size(), m.size(), true))
 	s, err := c.calls.acquire(c, cost)
 	if err == ErrFull {
@@ -147,14 +148,23 @@ func duplicateFiles(files []File) ([]int, error) {
 	return fds, nil
 }
 
+// A caller who is one of many writes when so many frames wait: as many as make a system call cheap,
+// and so few that the peer works on them while the others are still at it.
+const (
+	crowdFrames = 24
+	crowdParts  = 8 // or this fraction of the calls under way
+)
+
 // flushCrowd is flush for a caller. When other calls are under way it lets their callers append
 // first, so that one write takes all of them.
 func (c *econn) flushCrowd() bool {
-	if c.lead.collects.Load() {
-		return true // the leader looks after it has said that it collects no more
-	}
 	o := &c.out
-	if c.lead.blocked.Load() > 0 && !o.stalled.Load() && o.lease.CompareAndSwap(false, true) {
+	calls := c.calls.waiting()
+	if c.lead.collects.Load() {
+		if int(o.frames.Load()) < max(crowdFrames, calls/crowdParts) {
+			return true // the reader looks after he has said that he collects no more
+		}
+	} else if calls > 1 && !o.stalled.Load() && o.lease.CompareAndSwap(false, true) {
 		runtime.Gosched()
 		stalled, spent := c.write(flushBudget)
 		o.lease.Store(false)
@@ -177,7 +187,7 @@ func (c *econn) await(ctx context.Context, s *slot, id uint32, until int64, stal
 	mayLead := true
 	var err error
 	for err == nil && s.phase(id) != phaseDone {
-		if mayLead && c.takeForLeader() {
+		if mayLead && c.leaseFree() && c.takeForLeader() {
 			mayLead = c.leadReads(ctx, s, id, until)
 			stalled = false
 			err = overtime(ctx, until)
@@ -187,7 +197,6 @@ func (c *econn) await(ctx context.Context, s *slot, id uint32, until int64, stal
 			stalled = false
 			c.armWrite()
 		}
-		c.lead.blocked.Add(1)
 		if !mayLead || !c.leaseFree() {
 			if done == nil {
 				<-s.wakeup
@@ -198,7 +207,6 @@ func (c *econn) await(ctx context.Context, s *slot, id uint32, until int64, stal
 				}
 			}
 		}
-		c.lead.blocked.Add(-1)
 		err = overtime(ctx, until)
 	}
 	if stalled {
@@ -208,6 +216,17 @@ func (c *econn) await(ctx context.Context, s *slot, id uint32, until int64, stal
 		return nil, err
 	}
 	return c.collect(s, id)
+}
+
+// hasRun tells a reader who waits for those that he woke.
+func (c *econn) hasRun() {
+	p := &c.lead
+	if p.due.Add(-1) == 0 && p.waits.Load() {
+		select {
+		case p.ran <- struct{}{}:
+		default:
+		}
+	}
 }
 
 // overtime is the error of a caller that has to stop waiting, or nil.
@@ -222,6 +241,9 @@ func overtime(ctx context.Context, until int64) error {
 func (c *econn) collect(s *slot, id uint32) ([]byte, error) {
 	c.takeBack(s)
 	reply, err := s.reply, s.err
+	if s.awaited {
+		c.hasRun()
+	}
 	c.calls.release(c, s, 0)
 	return reply, err
 }
@@ -265,9 +287,21 @@ func (c *econn) giveUp(s *slot, id uint32, cause error, cost int64) bool {
 	return true
 }
 
+// leaseFree says whether there is a lease for a caller to take. In a crowd the loop is the better
+// reader, as it goes on whosever reply comes, while a leader leaves with his own.
 func (c *econn) leaseFree() bool {
-	l := c.in.lease.Load()
-	return l == leaseArmed || l == leaseParked
+	switch c.in.lease.Load() {
+	case leaseParked:
+		return true
+	case leaseArmed:
+		return !c.crowded()
+	}
+	return false
+}
+
+// crowded says that several calls are under way, and the loop may spin for their replies.
+func (c *econn) crowded() bool {
+	return c.lead.spin.budget > 0 && c.calls.waiting() > 2
 }
 
 // takeForLeader takes the read lease for the calling goroutine, if it is free.
@@ -311,7 +345,7 @@ func (c *econn) leadReads(ctx context.Context, s *slot, id uint32, until int64) 
 			return false
 		}
 		c.pushOn()
-		if c.lead.blocked.Load() == 0 && c.lead.spin.again() {
+		if c.lead.spin.again() {
 			if turn&63 == 0 && overtime(ctx, until) != nil {
 				c.retire()
 				return true
@@ -355,15 +389,22 @@ func (c *econn) pushOn() {
 }
 
 // yieldToWoken lets those run who were completed. What they send in this time they leave to the
-// leader, who writes all of it at once. It reports whether there were some.
+// reader, who writes all of it at once. It reports whether there were some.
 func (c *econn) yieldToWoken() bool {
 	p := &c.lead
 	if p.woken == 0 {
 		return false
 	}
-	p.woken = 0
 	p.collects.Store(true)
-	runtime.Gosched()
+	p.due.Add(int32(p.woken))
+	p.woken = 0
+	for p.due.Load() > 0 {
+		p.waits.Store(true)
+		if p.due.Load() > 0 {
+			<-p.ran
+		}
+		p.waits.Store(false)
+	}
 	p.collects.Store(false)
 	if !c.flush(flushBudget) {
 		c.armWrite()
@@ -409,7 +450,7 @@ func (c *econn) handOver() {
 func (c *econn) retire() {
 	p := &c.lead
 	p.uses.Add(1)
-	if c.in.left {
+	if c.in.left || c.crowded() {
 		c.handOver()
 		return
 	}
@@ -420,7 +461,7 @@ func (c *econn) retire() {
 	p.slot = nil
 	c.in.release(c.pub.group)
 	c.in.lease.Store(leaseParked)
-	if p.blocked.Load() > 0 || !p.inPark.Load() {
+	if c.calls.waiting() > 1 || !p.inPark.Load() {
 		if c.in.lease.CompareAndSwap(leaseParked, leaseArmed) {
 			c.armRead()
 		}
@@ -449,7 +490,8 @@ func (c *econn) start(m Message, buf []byte, done func([]byte, error)) error {
 		return err
 	}
 	timeout := m.Timeout
-	meta := m.meta(timeout)
+	var meta wire.Meta
+	m.meta(&meta, timeout)
 	cost := int64(frameSize(meta.Size(), m.size(), true))
 	here := c.loop.here()
 	var s *slot
@@ -509,7 +551,8 @@ func (c *econn) post(ctx context.Context, m Message, wait bool) error {
 	if err != nil {
 		return err
 	}
-	meta := m.meta(timeout)
+	var meta wire.Meta
+	m.meta(&meta, timeout)
 	n := meta.Size() + m.size()
 	cost := int64(frameSize(meta.Size(), m.size(), true))
 	err = c.calls.spend(c, cost)

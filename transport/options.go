@@ -52,7 +52,7 @@ func (o Options) Portable() Options {
 
 // DefaultBusyPoll is the longest time that a loop or a waiting caller polls when Options.BusyPoll
 // is nil.
-const DefaultBusyPoll = 50 * time.Microsecond
+const DefaultBusyPoll = 100 * time.Microsecond
 
 // SocketOptions are the options of a socket. The zero value leaves the kernel's defaults.
 type SocketOptions struct {
@@ -199,14 +199,18 @@ func (m *Message) size() int {
 	return n
 }
 
-// meta returns the wire form of what m says about its payload. It aliases m.
-func (m *Message) meta(timeout time.Duration) wire.Meta {
-	w := wire.Meta{Method: stringBytes(m.Method), Trace: m.Trace, Route: m.Route,
-		Files: uint32(len(m.Files))}
+// meta sets w, which is zero, to the wire form of what m says about its payload. It aliases m.
+func (m *Message) meta(w *wire.Meta, timeout time.Duration) {
+	if m.Method != "" {
+		w.Method = stringBytes(m.Method)
+	}
+	if len(m.Trace) > 0 {
+		w.Trace = m.Trace
+	}
+	w.Route, w.Files = m.Route, uint32(len(m.Files))
 	if timeout > 0 {
 		w.TimeoutUs = uint64(max(1, timeout.Microseconds()))
 	}
-	return w
 }
 
 // File is what descriptors are taken from: *os.File and the connections of package net are some.

@@ -43,13 +43,13 @@ type outbox struct {
 	cork    [2]*segment // frames of the loop's batch: urgent, normal; loop only
 
 	mu     sync.Mutex
-	over   bool      // nothing is queued any more, guarded by mu
-	bytes  int64     // in the queues and in the batch, headers included; guarded by mu
-	lent   int64     // of them callers' memory, which no watermark has to bound; guarded by mu
-	frames int       // of them; guarded by mu
-	urgent queue     // guarded by mu
-	normal queue     // guarded by mu
-	large  []*parcel // with parts left, in turns; guarded by mu
+	over   bool         // nothing is queued any more, guarded by mu
+	bytes  int64        // in the queues and in the batch, headers included; guarded by mu
+	lent   int64        // of them callers' memory, which no watermark has to bound; guarded by mu
+	frames atomic.Int32 // of them; written under mu
+	urgent queue        // guarded by mu
+	normal queue        // guarded by mu
+	large  []*parcel    // with parts left, in turns; guarded by mu
 }
 
 // segment is a run of whole small frames, or one parcel.
@@ -136,7 +136,7 @@ func (o *outbox) segmentLocked(g *Group, q *queue, n int) *segment {
 
 // addedLocked counts what was queued.
 func (o *outbox) addedLocked(frames int, n int64) {
-	o.frames += frames
+	o.frames.Add(int32(frames))
 	o.bytes += n
 	if !o.pending.Load() {
 		o.pending.Store(true)
@@ -153,7 +153,7 @@ func (o *outbox) judgeLocked() {
 
 // takenLocked counts what was written or thrown away.
 func (o *outbox) takenLocked(frames int, n int64) {
-	o.frames -= frames
+	o.frames.Add(int32(-frames))
 	o.bytes -= n
 	o.judgeLocked()
 }
@@ -162,7 +162,7 @@ func (o *outbox) takenLocked(frames int, n int64) {
 func (o *outbox) load() (frames int, bytes int64) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	return o.frames, o.bytes
+	return int(o.frames.Load()), o.bytes
 }
 
 // put appends one small frame to q.
@@ -183,7 +183,10 @@ func (o *outbox) put(g *Group, q *queue, h wire.Header, m *wire.Meta, body []byt
 // add appends one small frame; its length is that of all that follows. A nil meta is none at all.
 func (s *segment) add(h wire.Header, m *wire.Meta, body []byte, more [][]byte) {
 	at := len(s.buf)
-	b := slices.Grow(s.buf, wire.HeaderSize+int(h.Length))
+	b := s.buf
+	if n := wire.HeaderSize + int(h.Length); cap(b)-at < n {
+		b = slices.Grow(b, n)
+	}
 	b = b[:at+wire.HeaderSize]
 	h.Put(b[at:])
 	if m != nil {
@@ -437,9 +440,9 @@ func (o *outbox) discard(g *Group) (frames, bytes int) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.over = true
-	frames, bytes = o.frames, int(o.bytes-o.w.out)
+	frames, bytes = int(o.frames.Load()), int(o.bytes-o.w.out)
 	o.lent = 0
-	o.takenLocked(o.frames, o.bytes)
+	o.takenLocked(int(o.frames.Load()), o.bytes)
 	o.pending.Store(false)
 	for i, s := range o.cork {
 		if s != nil {

@@ -134,7 +134,8 @@ type sending struct {
 
 // prepare checks m and finds out how much credit it needs. A oneway in parts takes an id.
 func (e *portable) prepare(s *sending, left time.Duration) error {
-	meta := s.m.meta(left)
+	var meta wire.Meta
+	s.m.meta(&meta, left)
 	if err := meta.Check(); err != nil {
 		return err
 	}
@@ -293,7 +294,8 @@ func (e *portable) encode(s *sending) (*message, error) {
 	if !s.by.IsZero() {
 		left = max(time.Microsecond, time.Until(s.by))
 	}
-	meta := s.m.meta(left)
+	var meta wire.Meta
+	s.m.meta(&meta, left)
 	h := wire.Header{Flags: wire.FlagsOneway}
 	n := s.m.size()
 	if s.call != nil {

@@ -12,20 +12,25 @@ import (
 
 // The rules of busy-polling.
 const (
-	pollsPerYield = 20                    // empty polls between two yields of the processor
-	goschedAfter  = 20 * time.Microsecond // a turn of polling ends in runtime.Gosched after this
-	goschedYields = 16                    // or after so many yields
-	slowYield     = 50 * time.Microsecond // a yield that took longer: others want the processor
-	slowWeight    = 8                     // what a slow yield adds to the suspicion; a fast one
-	suspicious    = 16                    // takes one off; from here on there is no spinning
-	firstPause    = 10 * time.Millisecond // for so long,
-	maxPause      = time.Second           // doubled up to this if the first yield then is slow
-	epollEvery    = 4                     // hot turns between two looks at epoll
+	pollsPerYield = 20                     // empty polls between two yields of the processor
+	sharedYield   = 2 * time.Microsecond   // a yield that took longer let somebody else run
+	goschedAfter  = 20 * time.Microsecond  // a turn of polling ends in runtime.Gosched after this
+	goschedYields = 16                     // or after so many yields
+	slowYield     = 50 * time.Microsecond  // a yield that took longer ends the spin,
+	hogYield      = 400 * time.Microsecond // one that took so long is what a busy process takes:
+	slowWeight    = 8                      // it adds this to the suspicion, a fast one
+	suspicious    = 16                     // takes one off; from here on there is no spinning
+	firstPause    = 10 * time.Millisecond  // for so long,
+	maxPause      = time.Second            // doubled up to this if the first yield then is slow
+	epollEvery    = 4                      // hot turns between two looks at epoll
+	maxSkip       = 31                     // waits without spinning after many in vain
 )
 
 // spinner decides, for one waiter at a time (a loop, or the leader of a connection), whether to
-// poll again or to block. It spins only while the recent waits were shorter than its budget, gives
-// the processor away in between, and keeps off for a while when somebody else turns out to want it.
+// poll again or to block. It spins while that pays: each spin in vain doubles the number of waits
+// until it tries again, a wait that ends within its budget ends this. It has to try, because a wait
+// that blocks is longer: by the time that it takes to wake both sides. It gives the processor away in
+// between, and keeps off for a while when somebody else turns out to want it.
 type spinner struct {
 	budget int64 // ns; 0: never; immutable
 
@@ -34,7 +39,9 @@ type spinner struct {
 	yields   int   // since the last Gosched
 	turnAt   int64 // of the last Gosched
 	asked    int   // hot turns since epoll was asked
-	hopeless bool  // the last wait was longer than the budget
+	shared   bool  // others run on this processor, perhaps the peer: yield after every poll
+	skip     int   // waits to come without spinning
+	vain     int   // such waits after the last spin in vain; 0: the last one paid
 	slow     int   // suspicion that others want the processor
 	offUntil int64 // no spinning before
 	pause    int64 // that ended then
@@ -52,6 +59,7 @@ func (s *spinner) init(budget time.Duration) {
 func (s *spinner) active() {
 	if s.until != 0 {
 		s.hits.Add(1)
+		s.vain = 0
 	}
 	s.until = 0
 }
@@ -61,14 +69,14 @@ func (s *spinner) hit() { s.active() }
 
 // again says whether to poll once more. It yields now and then.
 func (s *spinner) again() bool {
-	if s.budget == 0 || s.hopeless {
+	if s.budget == 0 || s.skip > 0 {
 		return false
 	}
 	if s.until == 0 {
 		return s.begin(nanotime())
 	}
 	s.polls++
-	if s.polls < pollsPerYield {
+	if s.polls < pollsPerYield && !s.shared {
 		return true
 	}
 	s.polls = 0
@@ -91,7 +99,8 @@ func (s *spinner) yield() bool {
 	before := nanotime()
 	if before >= s.until {
 		s.until = 0
-		s.hopeless = true
+		s.vain = min(2*s.vain+1, maxSkip)
+		s.skip = s.vain
 		s.misses.Add(1)
 		return false
 	}
@@ -104,10 +113,12 @@ func (s *spinner) yield() bool {
 		before = s.turnAt
 	}
 	schedYield()
-	if after := nanotime(); after-before > int64(slowYield) {
-		s.tooSlow(after)
+	after := nanotime()
+	if after-before > int64(slowYield) {
+		s.tooSlow(after-before, after)
 		return false
 	}
+	s.shared = after-before > int64(sharedYield)
 	if s.slow > 0 {
 		s.slow--
 	} else {
@@ -119,9 +130,12 @@ func (s *spinner) yield() bool {
 // tooSlow ends this spin after a slow yield. One may be chance (an interrupt, a busy host); when
 // more than one in slowWeight is slow, the processor is wanted, and there is no spinning for a
 // while.
-func (s *spinner) tooSlow(now int64) {
+func (s *spinner) tooSlow(took, now int64) {
 	s.until = 0
 	s.misses.Add(1)
+	if took < int64(hogYield) {
+		return
+	}
 	s.slow += slowWeight
 	if s.slow < suspicious {
 		return
@@ -131,11 +145,15 @@ func (s *spinner) tooSlow(now int64) {
 	s.offUntil = now + s.pause
 }
 
-// slept tells how a wait that blocked went: one shorter than the budget makes spinning worth while
-// again.
+// slept tells how a wait that blocked went.
 func (s *spinner) slept(began int64, woken bool) {
 	s.until = 0
-	s.hopeless = !woken || nanotime()-began > s.budget
+	if s.skip > 0 {
+		s.skip--
+	}
+	if s.skip > 0 && woken && nanotime()-began <= s.budget {
+		s.skip, s.vain = 0, 0
+	}
 }
 
 // askEpoll says, in a hot turn, whether it is time to look at the other connections.
