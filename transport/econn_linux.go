@@ -271,12 +271,13 @@ func (c *econn) hotTurn() bool {
 		c.flushOrArm()
 	}
 	if o == readEmpty && !c.out.broken.Load() && !c.ending.dead.Load() {
+		before := c.count.bytesOut.Load()
 		if c.out.stalled.Load() {
 			c.out.stalled.Store(false)
 			c.flushOrArm()
 		}
 		c.loop.hot[0] = append(c.loop.hot[0], c) // its place was free a moment ago
-		return false
+		return c.count.bytesOut.Load() != before
 	}
 	c.after(o)
 	return o == readSome
@@ -354,7 +355,7 @@ func (c *econn) cool() {
 	}
 	c.in.release(c.pub.group)
 	c.in.lease.Store(leaseArmed)
-	c.armRead()
+	c.arm(true, c.out.stalled.Load())
 }
 
 // readGuarded is read for the loop. A handler that panics fails its call, not the process, and what
@@ -385,12 +386,13 @@ func (c *econn) tryRead() (o outcome, panicked bool) {
 	return c.read(false), false
 }
 
-// flushOrArm writes what waits, or has epoll tell when that is possible.
+// flushOrArm writes what waits, or has epoll tell when that is possible. As long as the loop keeps
+// the read lease it tries again by itself, and arms when it gives that back.
 func (c *econn) flushOrArm() {
 	c.out.uncork()
 	c.stash.giveBack(c)
 	c.checkOutbox()
-	if !c.flush(math.MaxInt) {
+	if !c.flush(math.MaxInt) && c.in.lease.Load() != leaseLoop {
 		c.armWrite()
 	}
 }

@@ -90,7 +90,12 @@ func (c *econn) do(ctx context.Context, m Message, buf []byte) ([]byte, error) {
 	if s.parcel, err = c.submit(wire.FlagsCall, id, &m, &meta, false); err != nil {
 		return nil, c.takeUp(s, id, err, cost)
 	}
-	stalled := !c.flushCrowd()
+	stalled := false
+	if s.parcel != nil {
+		stalled = !c.flush(flushBudget + m.size())
+	} else {
+		stalled = !c.flushCrowd()
+	}
 	return c.await(ctx, s, id, until, stalled, cost)
 }
 
@@ -344,7 +349,11 @@ func (c *econn) leadReads(ctx context.Context, s *slot, id uint32, until int64) 
 			c.handOver()
 			return false
 		}
-		c.pushOn()
+		if c.pushOn() {
+			c.lead.spin.active()
+			tryRead, yielded = true, false
+			continue
+		}
 		if c.lead.spin.again() {
 			if turn&63 == 0 && overtime(ctx, until) != nil {
 				c.retire()
@@ -371,19 +380,27 @@ func (c *econn) leadReads(ctx context.Context, s *slot, id uint32, until int64) 
 	}
 }
 
-// pushOn sees to it that what waits to be written is, before the leader waits for an answer to it:
-// the socket may take more now, or a caller that collects for a write has to get its turn.
-func (c *econn) pushOn() {
+// pushOn writes what waits, before the leader waits for an answer to it: the socket may take more
+// now. It reports whether it took some. Whoever collects for a write gets his turn instead.
+func (c *econn) pushOn() (some bool) {
 	o := &c.out
 	if !o.pending.Load() {
-		return
+		return false
 	}
-	if o.stalled.Load() {
-		o.stalled.Store(false)
-		c.flush(flushBudget)
-	} else if o.lease.Load() {
+	if !o.lease.CompareAndSwap(false, true) {
 		runtime.Gosched()
-	} else if !c.flush(flushBudget) {
+		return false
+	}
+	before := c.count.bytesOut.Load()
+	c.write(flushBudget)
+	o.lease.Store(false)
+	c.checkQuiet()
+	return c.count.bytesOut.Load() != before
+}
+
+// leaveWrites sees to it that what waits to be written is, without the leader.
+func (c *econn) leaveWrites() {
+	if c.out.pending.Load() && (c.out.stalled.Load() || !c.flush(flushBudget)) {
 		c.armWrite()
 	}
 }
@@ -440,7 +457,7 @@ func (c *econn) napForReply(until int64) bool {
 func (c *econn) handOver() {
 	c.lead.slot = nil
 	c.lead.inbound.Store(true)
-	c.endStall()
+	c.leaveWrites()
 	c.in.lease.Store(leaseParked)
 	c.loop.post(c, errandRead)
 }
@@ -459,6 +476,7 @@ func (c *econn) retire() {
 		return
 	}
 	p.slot = nil
+	c.leaveWrites()
 	c.in.release(c.pub.group)
 	c.in.lease.Store(leaseParked)
 	if c.calls.waiting() > 1 || !p.inPark.Load() {
@@ -471,17 +489,10 @@ func (c *econn) retire() {
 // retireArmed gives the read lease back and has epoll report again.
 func (c *econn) retireArmed() {
 	c.lead.slot = nil
-	c.endStall()
+	c.leaveWrites()
 	c.in.release(c.pub.group)
 	c.in.lease.Store(leaseArmed)
 	c.armRead()
-}
-
-// endStall leaves a stalled outbox to epoll.
-func (c *econn) endStall() {
-	if c.out.stalled.Load() {
-		c.armWrite()
-	}
 }
 
 // start sends a call whose outcome goes to a callback.
