@@ -538,6 +538,7 @@ func (c *econn) start(m Message, buf []byte, done func([]byte, error)) error {
 func (c *econn) sent(p *parcel, here bool) {
 	if p == nil && here {
 		c.dirtyNow()
+		c.relay(corkNormal)
 		return
 	}
 	if !c.flush(flushBudget) {

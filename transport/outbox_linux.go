@@ -3,6 +3,7 @@
 package transport
 
 import (
+	"math"
 	"os"
 	"slices"
 	"sync"
@@ -19,6 +20,10 @@ const (
 	// copyMax is the largest body, in bytes, that is copied into a segment; a larger one is written
 	// from where it lies.
 	copyMax = 16 << 10
+	// relayFrames is how many frames the loop writes in the middle of a batch, of at most
+	// relayMost bytes.
+	relayFrames = 32
+	relayMost   = 6 << 10
 	// flushBudget is how many bytes of others a caller writes before it hands the rest to the loop.
 	flushBudget = 64 << 10
 )
@@ -227,6 +232,17 @@ func (o *outbox) putCorked(g *Group, cork int, h wire.Header, m *wire.Meta, body
 		o.cork[cork] = s
 	}
 	s.add(h, m, body, more)
+}
+
+// relay writes what the loop's batch has collected so far, when it is enough for a system call and
+// the peer may as well begin. In a long batch it does not: the peer has enough to do.
+func (c *econn) relay(cork int) {
+	s := c.out.cork[cork]
+	if s == nil || s.frames < relayFrames || c.in.r >= c.in.w || c.in.w > relayMost {
+		return
+	}
+	c.out.uncork()
+	c.flush(math.MaxInt) // if it stalls, the end of the batch sees to it
 }
 
 // uncork queues what the loop's batch has collected. Loop only.

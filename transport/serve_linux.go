@@ -288,6 +288,7 @@ func (c *econn) reply(r *Request, f replyFrame) error {
 		if onLoop {
 			c.out.putCorked(c.pub.group, corkUrgent, h, &m, f.body, f.gather)
 			c.dirty = true
+			c.relay(corkUrgent)
 			c.over(r)
 			return nil
 		}
