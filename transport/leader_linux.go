@@ -157,7 +157,7 @@ func duplicateFiles(files []File) ([]int, error) {
 // and so few that the peer works on them while the others are still at it.
 const (
 	crowdFrames = 24
-	crowdParts  = 8 // or this fraction of the calls under way
+	crowdParts  = 2 // or this fraction of the calls under way
 )
 
 // flushCrowd is flush for a caller. When other calls are under way it lets their callers append
