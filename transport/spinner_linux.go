@@ -28,9 +28,9 @@ const (
 
 // spinner decides, for one waiter at a time (a loop, or the leader of a connection), whether to
 // poll again or to block. It spins while that pays: each spin in vain doubles the number of waits
-// until it tries again, a wait that ends within its budget ends this. It has to try, because a wait
-// that blocks is longer: by the time that it takes to wake both sides. It gives the processor away in
-// between, and keeps off for a while when somebody else turns out to want it.
+// until it tries again, one that is not ends this. It has to try, because a wait that blocks is
+// longer, by the time that it takes to wake both sides. It gives the processor away in between, and
+// keeps off for a while when somebody else turns out to want it.
 type spinner struct {
 	budget int64 // ns; 0: never; immutable
 
