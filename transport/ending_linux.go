@@ -201,9 +201,10 @@ func (c *econn) close(ctx context.Context) error {
 	return nil
 }
 
-// checkQuiet ends the wait of close when nothing is left to finish.
+// checkQuiet ends the wait of close when nothing is left to finish. What is served no more has its
+// reply in the outbox, which is looked at after that.
 func (c *econn) checkQuiet() {
-	if c.ending.closing.Load() && !c.out.pending.Load() && c.serving.count() == 0 &&
+	if c.ending.closing.Load() && c.serving.count() == 0 && !c.out.pending.Load() &&
 		c.calls.waiting() <= 0 {
 		c.markQuiet()
 	}

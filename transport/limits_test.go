@@ -129,6 +129,53 @@ func TestCreditOfCalls(t *testing.T) {
 	})
 }
 
+// A reply gives the place of its call back, and its id: whoever has read it may call again, even if
+// the one who replied is still writing for others.
+func TestCreditOfCallsComesWithTheReply(t *testing.T) {
+	eachEngine(t, func(t *testing.T, e engine) {
+		reply := make([]byte, 20<<10) // written from where it lies
+		calls, gate := make(chan *transport.Request, 3), newGate(t)
+		defer gate.open()
+		var srv *transport.Conn
+		var second *transport.Request
+		opts, ended := closed(handler(func(r *transport.Request) { calls <- r.Detach() }))
+		opts.Limits.MaxCalls = 2
+		opts.Hooks.Open = func(c *transport.Conn) { srv = c }
+		opts.Hooks.Trace = func(ev transport.Event) {
+			switch {
+			case !ev.Out || ev.Header.Flags != wire.FlagsReply:
+			case ev.Header.ID == 1 && second != nil: // about to be written; the other one queues up
+				go second.Reply(reply)
+				second = nil
+				eventually(t, func() bool { return srv.Stats().OutboxFrames == 2 }, "%v",
+					now(srv.Stats))
+			case ev.Header.ID == 2: // the first one is written
+				<-gate.ch
+			}
+		}
+		r, _ := rawClient(t, listen(t, e.of(opts)).Address(), anyHello())
+		call := func(id uint32) { r.send(native(wire.FlagsCall, id, wire.Meta{}, "")) }
+		call(1)
+		call(2)
+		first := receive(t, calls, "the first call")
+		second = receive(t, calls, "the second call")
+		go first.Reply(reply)
+		require.Equal(t, wire.FlagsReply, r.reply(1).Flags)
+		call(1)
+		select {
+		case again := <-calls:
+			gate.open()
+			require.Equal(t, wire.FlagsReply, r.reply(2).Flags)
+			require.NoError(t, again.Reply(nil))
+			require.Equal(t, wire.FlagsReply, r.reply(1).Flags)
+		case err := <-ended:
+			require.NoError(t, err)
+		case <-time.After(patience):
+			require.Fail(t, "the call did not come in")
+		}
+	})
+}
+
 // The peer's credit of bytes comes back as its handlers finish, however they run.
 func TestCreditOfBytesReturns(t *testing.T) {
 	eachPair(t, func(t *testing.T, server, client engine) {

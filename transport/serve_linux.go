@@ -15,7 +15,8 @@ import (
 // serving is the table of the peer's calls that outlived their handler, by id. Calls that are
 // answered on the loop never enter it.
 type serving struct {
-	some atomic.Bool // n > 0; set and cleared under mu
+	some    atomic.Bool  // n > 0; set and cleared under mu
+	leaving atomic.Int32 // taken out, and the reply is not queued yet; partner: count
 
 	mu      sync.Mutex
 	buckets []*Request // chains, guarded by mu; made with the first
@@ -64,12 +65,16 @@ func (t *serving) findLocked(id uint32) *Request {
 	return r
 }
 
-// remove takes r out.
-func (t *serving) remove(r *Request) {
+// leave takes r out, before its reply can be read: the peer may call again as soon as it is. Until
+// left is called, when the reply is queued, r goes on being counted.
+func (t *serving) leave(r *Request) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	t.leaving.Add(1)
 	t.removeLocked(r)
 }
+
+func (t *serving) left() { t.leaving.Add(-1) }
 
 func (t *serving) removeLocked(r *Request) {
 	if t.n == 0 {
@@ -86,10 +91,11 @@ func (t *serving) removeLocked(r *Request) {
 	}
 }
 
+// count is the number of calls whose reply is not queued yet.
 func (t *serving) count() int {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return t.n
+	return t.n + int(t.leaving.Load())
 }
 
 // cancel ends the context of the call id. It holds mu, so that the request is not recycled.
@@ -277,6 +283,9 @@ func (c *econn) reply(r *Request, f replyFrame) error {
 	if !r.claim() {
 		return ErrReplied
 	}
+	if !r.onLoop {
+		c.serving.leave(r)
+	}
 	if c.dead() {
 		c.over(r)
 		return c.err()
@@ -331,7 +340,7 @@ func (c *econn) replyLong(r *Request, m *wire.Meta, f *replyFrame, n int) {
 // over ends a request of the peer: its credit goes back, its context ends. Called once for each.
 func (c *econn) over(r *Request) {
 	if !r.onLoop && !r.oneway {
-		c.serving.remove(r)
+		c.serving.left()
 	}
 	if r.onLoop {
 		c.giveBackHere(r.cost)
