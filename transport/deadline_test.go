@@ -321,6 +321,46 @@ func TestOnLoop(t *testing.T) {
 	})
 }
 
+// A callback runs on the loop also when a caller of the connection has read the end of its reply.
+func TestCallbackOfALongReply(t *testing.T) {
+	eachEngine(t, func(t *testing.T, e engine) {
+		address, accepted := rawServer(t)
+		var r *raw
+		var wg sync.WaitGroup
+		wg.Go(func() {
+			r = accepted()
+			r.greet(anyHello())
+		})
+		cli := dial(t, address, e.of(transport.Options{}))
+		wg.Wait()
+		const size = 200_000
+		for n := range 20 {
+			called, onLoop := make(chan error, 1), make(chan error, 1)
+			require.NoError(t, cli.Go(transport.Message{}, nil, func(_ []byte, err error) {
+				called <- err
+				ctx, cancel := newTimeout(slack)
+				defer cancel()
+				onLoop <- cli.Ping(ctx)
+			}))
+			reply := native(wire.FlagsReply, r.receive().ID, wire.Meta{}, make([]byte, size))
+			before := cli.Stats().BytesIn
+			r.send(reply[:size/2])
+			eventually(t, func() bool { return cli.Stats().BytesIn-before == size/2 }, "%v",
+				now(cli.Stats))
+			answered := make(chan error, 1)
+			go func() {
+				_, err := cli.Call(patient(t), nil, nil)
+				answered <- err
+			}()
+			call := r.receive().ID
+			r.send(reply[size/2:], native(wire.FlagsReply, call, wire.Meta{}, ""))
+			require.NoError(t, receive(t, called, "the callback"))
+			require.ErrorIs(t, receive(t, onLoop, "the ping"), transport.ErrOnLoop, "%d", n)
+			require.NoError(t, receive(t, answered, "the call"))
+		}
+	})
+}
+
 // A Send on the loop that would have to wait gives ErrOnLoop; the others wait.
 func TestSendOnLoopWithoutRoom(t *testing.T) {
 	eachEngine(t, func(t *testing.T, e engine) {

@@ -93,7 +93,7 @@ const (
 // read takes what is there, once, and handles every frame that is whole. The read lease is held.
 func (c *econn) read(leader bool) outcome {
 	in := &c.in
-	if leader && (in.left || in.busy && in.asm != nil) {
+	if leader && (in.left || in.busy && !in.leads()) {
 		return readOther
 	}
 	if in.left {
@@ -113,6 +113,12 @@ func (c *econn) read(leader bool) outcome {
 	}
 	c.count.bytesIn.Add(uint64(n))
 	return c.parse(leader)
+}
+
+// leads says whether a leader may go on with the long frame: the reply that a caller waits for, or
+// that nobody does.
+func (in *inbox) leads() bool {
+	return in.asm == nil && (in.slot == nil || !in.slot.calls.Load())
 }
 
 // fill reads once, to where the bytes belong.
