@@ -224,9 +224,15 @@ func (k *calls) rename(s *slot) {
 	s.id = gen<<k.slotBits | s.index
 }
 
-// open lets the reply of the call in s come in: its fields are set. On a connection that has died
-// meanwhile it frees the slot and returns why.
-func (k *calls) open(c *econn, s *slot, id uint32, cost int64) error {
+// open lets the reply of the call in s come in: its fields are set. The call ends at until, if that
+// is not 0. On a connection that has died meanwhile it frees the slot and returns why.
+//
+// The loop is told of the deadline when the slot is open: in one that is not it leaves deadlines
+// alone. The deadline is set before, since an open slot may soon be another call's.
+func (k *calls) open(c *econn, s *slot, id uint32, until, cost int64) error {
+	if until != 0 {
+		s.deadline.Store(until)
+	}
 	if calls := s.callback != nil; calls != s.calls.Load() {
 		s.calls.Store(calls)
 	}
@@ -234,6 +240,9 @@ func (k *calls) open(c *econn, s *slot, id uint32, cost int64) error {
 	if c.dead() && s.move(id, phaseWaiting, phaseDone) {
 		k.release(c, s, cost)
 		return c.err()
+	}
+	if until != 0 {
+		k.remind(c, until)
 	}
 	return nil
 }

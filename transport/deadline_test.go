@@ -6,6 +6,7 @@ import (
 	"errors"
 	"math/rand/v2"
 	"os"
+	"strconv"
 	"sync"
 	"testing"
 	"time"
@@ -101,6 +102,37 @@ func TestDeadlines(t *testing.T) {
 		require.EqualValues(t, 6, s.LateReplies, "%+v", s)
 		require.Zero(t, s.Tombstones, "%+v", s)
 		require.Zero(t, srv.Stats().Serving)
+	})
+}
+
+// A deadline that is over before its call is on its way ends the call all the same.
+func TestDeadlineAtOnce(t *testing.T) {
+	eachEngine(t, func(t *testing.T, e engine) {
+		calls := times(500, 5000)
+		server := handler(func(r *transport.Request) { r.Detach() }) // and never replies
+		server.Limits.MaxCalls = 3 * calls
+		_, cli := e.pair(t, server, transport.Options{
+			Limits: transport.Limits{MaxPending: 3 * calls}})
+		m := transport.Message{Timeout: time.Nanosecond}
+		var blocking sync.WaitGroup
+		for range 2 {
+			blocking.Go(func() {
+				for range calls {
+					_, err := cli.Do(patient(t), m, nil)
+					if !errors.Is(err, transport.ErrDeadline) {
+						t.Errorf("a call: %v", err)
+						return
+					}
+				}
+			})
+		}
+		for n := range calls {
+			ended := make(chan error, 1)
+			require.NoError(t, cli.Go(m, nil, func(_ []byte, err error) { ended <- err }))
+			err := receive(t, ended, "callback "+strconv.Itoa(n))
+			require.ErrorIs(t, err, transport.ErrDeadline)
+		}
+		blocking.Wait()
 	})
 }
 

@@ -459,8 +459,9 @@ func (c *econn) expire(now int64) int64 {
 			next = min(next, at)
 			return
 		}
-		s.deadline.CompareAndSwap(at, 0)
-		c.overdue(s)
+		if c.overdue(s) {
+			s.deadline.CompareAndSwap(at, 0)
+		}
 	})
 	for {
 		d := c.calls.due.Load()
@@ -470,19 +471,20 @@ func (c *econn) expire(now int64) int64 {
 	}
 }
 
-// overdue ends a call whose deadline has passed: a caller is told to look, a callback is called.
-func (c *econn) overdue(s *slot) {
+// overdue ends a call whose deadline has passed: a caller is told to look, a callback is called. It
+// reports false when the call is not open yet, or is over.
+func (c *econn) overdue(s *slot) bool {
 	v := s.state.Load()
 	id, at := uint32(v>>phaseBits), phase(v&(1<<phaseBits-1))
-	if at != phaseWaiting && at != phasePartial {
-		return
+	if at == phaseFree || at == phaseDone {
+		return false
 	}
 	if !s.calls.Load() {
-		s.wake()
-		return
+		s.wake() // also while a leader fills it
+		return true
 	}
 	done := s.callback
-	if s.move(id, at, phaseTomb) {
+	if (at == phaseWaiting || at == phasePartial) && s.move(id, at, phaseTomb) {
 		c.calls.tombs.Add(1)
 		if !s.long { // a cancel would end its body; the callee knows the deadline
 			c.out.putControl(c.pub.group, wire.KindCancel, id, 0)
@@ -490,6 +492,7 @@ func (c *econn) overdue(s *slot) {
 		}
 		done(nil, ErrDeadline)
 	}
+	return true
 }
 
 // tick looks at a parked connection; it reports whether to go on doing so. Loop only.

@@ -81,10 +81,8 @@ func (c *econn) do(ctx context.Context, m Message, buf []byte) ([]byte, error) {
 	var until int64
 	if m.Timeout > 0 {
 		until = nanotime() + int64(m.Timeout)
-		s.deadline.Store(until)
-		c.calls.remind(c, until)
 	}
-	if err := c.calls.open(c, s, id, cost); err != nil {
+	if err := c.calls.open(c, s, id, until, cost); err != nil {
 		return nil, err
 	}
 	if s.parcel, err = c.submit(wire.FlagsCall, id, &m, &meta, false); err != nil {
@@ -518,12 +516,11 @@ func (c *econn) start(m Message, buf []byte, done func([]byte, error)) error {
 	id := s.id
 	s.buf, s.callback = buf, done
 	s.long = meta.Size()+m.size() > wire.PartSize
+	var until int64
 	if timeout > 0 {
-		until := nanotime() + int64(timeout)
-		s.deadline.Store(until)
-		c.calls.remind(c, until)
+		until = nanotime() + int64(timeout)
 	}
-	if err := c.calls.open(c, s, id, cost); err != nil {
+	if err := c.calls.open(c, s, id, until, cost); err != nil {
 		return err
 	}
 	p, err := c.submit(wire.FlagsCall, id, &m, &meta, here)
