@@ -234,6 +234,52 @@ func TestReplies(t *testing.T) {
 	})
 }
 
+// A request that was replied to, or detached, has no duty left that Detach could take over.
+func TestDetachTooLate(t *testing.T) {
+	eachEngine(t, func(t *testing.T, e engine) {
+		seen := make(chan error, 10)
+		pool := newPool(t, 1, 10)
+		late := func(r *transport.Request) {
+			_ = r.Reply(r.Body())
+			d := r.Detach()
+			<-d.Context().Done()
+			seen <- d.Reply(nil)
+		}
+		var mux transport.Mux
+		mux.HandleFunc("late", late)
+		mux.Handle("late on the pool", pool.Handler(transport.HandlerFunc(late)))
+		mux.HandleFunc("twice", func(r *transport.Request) {
+			r.Context()
+			first, second := r.Detach(), r.Detach()
+			seen <- second.Reply(nil)
+			if !r.Oneway() && first.Context().Err() == nil {
+				_ = first.Reply(first.Body())
+			}
+		})
+		srv, cli := e.pair(t, transport.Options{Handler: &mux, Limits: transport.Limits{
+			MaxCalls: 1, MaxBody: 100 << 10, MaxCallBytes: 1}}, transport.Options{})
+		credit := cli.Stats().CreditBytes
+		for _, method := range []string{"late", "late on the pool", "twice"} {
+			for n := range 3 {
+				m := transport.Message{Method: method, Body: body(1, 50<<10)}
+				got, err := cli.Do(patient(t), m, nil)
+				require.NoError(t, err, "%s, call %d", method, n)
+				require.True(t, intact(got))
+				require.ErrorIs(t, receive(t, seen, method), transport.ErrReplied)
+			}
+		}
+		for range 10 {
+			m := transport.Message{Method: "twice", Body: body(1, 50<<10)}
+			require.NoError(t, cli.Post(patient(t), m))
+			require.ErrorIs(t, receive(t, seen, "a oneway"), transport.ErrReplied)
+		}
+		require.NoError(t, cli.Ping(patient(t)))
+		eventually(t, func() bool { s := srv.Stats(); return s.Serving == 0 && s.HeldBytes == 0 },
+			"%v", now(srv.Stats))
+		require.LessOrEqual(t, cli.Stats().CreditBytes, credit)
+	})
+}
+
 func TestNoHandler(t *testing.T) {
 	eachEngine(t, func(t *testing.T, e engine) {
 		srv, cli := e.pair(t, transport.Options{}, transport.Options{})

@@ -132,6 +132,12 @@ func (e *portable) run(r *Request) {
 // handler so is over for the peer: nobody says when its copy is done with.
 func (e *portable) detach(r *Request, pooled bool) *Request {
 	d := r.clone(pooled)
+	if d.answered.Load() {
+		if r.done() {
+			d.finish()
+		}
+		return d
+	}
 	e.mu.Lock()
 	if !r.oneway && e.inside.table[r.id] == r {
 		e.inside.table[r.id] = d

@@ -194,13 +194,14 @@ func (f *replyFrame) flags() wire.Flags {
 }
 
 // Detach keeps the request beyond its handler: the result is a request of its own, with a copy of
-// everything borrowed, and takes the duty to reply over from r. It allocates.
+// everything borrowed, and takes the duty to reply over from r, if r still has it. It allocates.
 func (r *Request) Detach() *Request {
 	return r.conn.eng.detach(r, false)
 }
 
 // clone makes the detached form of r: a copy of what is borrowed, or the buffer itself where r owns
-// it. The duty to reply, the descriptors and the context move over.
+// it. The duty to reply, the descriptors and the context move over; a request that was replied to,
+// or detached before, has no duty, and then the copy counts as answered.
 func (r *Request) clone(pooled bool) *Request {
 	var d *Request
 	if pooled {
@@ -213,7 +214,7 @@ func (r *Request) clone(pooled bool) *Request {
 	d.owned, r.owned = r.owned, nil
 	d.held, r.held = r.held, 0
 	d.files, r.files = r.files, nil
-	d.answered.Store(r.done())
+	d.answered.Store(r.done() || r.detached)
 	r.mu.Lock()
 	d.life = r.life
 	r.mu.Unlock()

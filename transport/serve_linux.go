@@ -364,6 +364,12 @@ func (c *econn) letGo(r *Request) {
 func (c *econn) detach(r *Request, pooled bool) *Request {
 	fromLoop := r.onLoop
 	d := r.clone(pooled)
+	if d.answered.Load() {
+		if r.done() {
+			d.finish()
+		}
+		return d
+	}
 	if d.held == 0 && (pooled || !d.oneway) {
 		d.held = int64(len(d.body)) + 1
 		c.holdAnyway(d.held)
