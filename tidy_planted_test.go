@@ -144,6 +144,7 @@ func pid() int { bytebufferpool.Put(nil); return unix.Getpid() + syscall.Getppid
 	"fuzz/README.md":                "`go test -fuzz ^FuzzWire$ ./wire`\nFuzzWire: of wire\n",
 	"node_modules/log/index.js":     "// " + unfinished + "\n",
 	".git/log":                      unfinished + "\n",
+	"bench/.git":                    "gitdir: " + unfinished + "\n",
 	"pithos.bin":                    "\x00 " + unfinished,
 	"go.sum":                        unfinished + "\n",
 	"README.md":                     "From https://example.com/home/work, mktemp XXXXXX\n",

@@ -132,7 +132,7 @@ func load(root fs.FS) (*tree, error) {
 			}
 			return nil
 		}
-		if !d.Type().IsRegular() {
+		if !d.Type().IsRegular() || base == ".git" { // a file, in a second checkout
 			return nil
 		}
 		text, err := fs.ReadFile(root, name)
