@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -235,6 +236,35 @@ func TestAbort(t *testing.T) {
 			g.open()
 			require.Error(t, receive(t, replied, "a reply to nobody"))
 			_ = cli.Close(background)
+		}
+	})
+}
+
+// A peer that reads no more ends the connection, and that has one reason, whoever finds out first:
+// the one who writes, or the loop.
+func TestPeerThatReadsNoMore(t *testing.T) {
+	eachEngine(t, func(t *testing.T, e engine) {
+		g, err := transport.NewGroup(1, 0)
+		require.NoError(t, err)
+		defer g.Close()
+		spin := 50 * time.Millisecond
+		for range times(300, 5000) {
+			address, accepted := rawServer(t)
+			var r *raw
+			var wg sync.WaitGroup
+			wg.Go(func() {
+				r = accepted()
+				r.greet(anyHello())
+			})
+			cli := dial(t, address, e.of(transport.Options{Group: g, BusyPoll: &spin}))
+			wg.Wait()
+			require.NoError(t, r.conn.CloseRead())
+			for cli.TryPost(transport.Message{}) == nil {
+				runtime.Gosched()
+			}
+			r.conn.Close()
+			receive(t, cli.Done(), "the end")
+			require.ErrorIs(t, cli.Err(), transport.ErrConnLost)
 		}
 	})
 }

@@ -41,7 +41,7 @@ type outbox struct {
 	pending atomic.Bool // there is something to write; set and cleared under mu
 	full    atomic.Bool // over the watermark; set and cleared under mu
 	stalled atomic.Bool // the socket takes no more; an EPOLLOUT or a leader ends it
-	broken  atomic.Bool // the peer reads no more
+	broken  atomic.Bool // the peer reads no more, and ending.cause is set
 	limit   int64       // the watermark, in bytes; immutable
 	w       batch       // write lease
 	trace   func(Event) // nil, or told of every frame; immutable
@@ -445,8 +445,8 @@ func (o *outbox) takeLocked(g *Group, q *queue, i int) *parcel {
 // writeFailed notes that the peer reads no more. What it wrote before that is still read; the end
 // of the stream ends the connection.
 func (c *econn) writeFailed(e unix.Errno) {
-	c.out.broken.Store(true)
 	c.ending.cause.CompareAndSwap(nil, &failure{lost(os.NewSyscallError("sendmsg", e))})
+	c.out.broken.Store(true) // from now on the loop may end it, with this cause
 	c.loop.post(c, errandRead)
 }
 
