@@ -234,6 +234,31 @@ func TestReplies(t *testing.T) {
 	})
 }
 
+// An error without a code counts as "failed", however it comes in.
+func TestErrorWithoutCode(t *testing.T) {
+	eachEngine(t, func(t *testing.T, e engine) {
+		for name, size := range map[string]int{"whole": 100, "in several reads": 200_000} {
+			t.Run(name, func(t *testing.T) {
+				address, accepted := rawServer(t)
+				go func() {
+					r := accepted()
+					r.greet(anyHello())
+					for range 2 {
+						r.send(native(wire.FlagsError, r.receive().ID, wire.Meta{}, body(1, size)))
+					}
+				}()
+				cli := dial(t, address, e.of(transport.Options{}))
+				_, err := cli.Call(patient(t), nil, nil)
+				requireCode(t, wire.CodeFailed, err)
+				ended := make(chan error, 1)
+				require.NoError(t, cli.Go(transport.Message{}, nil,
+					func(_ []byte, err error) { ended <- err }))
+				requireCode(t, wire.CodeFailed, receive(t, ended, "the callback"))
+			})
+		}
+	})
+}
+
 // A request that was replied to, or detached, has no duty left that Detach could take over.
 func TestDetachTooLate(t *testing.T) {
 	eachEngine(t, func(t *testing.T, e engine) {

@@ -61,6 +61,19 @@ type RemoteError struct {
 	Text string
 }
 
+// remoteError is the error that a frame with this code and text reports.
+func remoteError(code wire.Code, text []byte) *RemoteError {
+	return &RemoteError{Code: codeOf(code), Text: string(text)}
+}
+
+// codeOf is the code that an error frame counts as: one without any has failed.
+func codeOf(c wire.Code) wire.Code {
+	if c == wire.CodeOK {
+		return wire.CodeFailed
+	}
+	return c
+}
+
 func (e *RemoteError) Error() string {
 	if e.Text == "" {
 		return "transport: remote: " + e.Code.String()

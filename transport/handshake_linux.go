@@ -112,7 +112,7 @@ func (c *econn) greeted(h wire.Header) outcome {
 		case meta.Code == wire.CodeVersion:
 			c.kill(fmt.Errorf("%w: %s", wire.ErrNoVersion, text))
 		default:
-			c.kill(&RemoteError{Code: meta.Code, Text: string(text)})
+			c.kill(remoteError(meta.Code, text))
 		}
 		return readOver
 	}

@@ -467,7 +467,7 @@ func (c *econn) replied(h wire.Header, body []byte) bool {
 			return false
 		}
 		if h.Flags == wire.FlagsError {
-			s.err = &RemoteError{Code: code, Text: string(payload)}
+			s.err = remoteError(code, payload)
 			payload = nil
 		}
 		c.complete(s, h.ID, payload)
@@ -516,7 +516,7 @@ func (c *econn) callBack(s *slot, h wire.Header, body []byte) bool {
 		return false
 	}
 	if h.Flags == wire.FlagsError {
-		done(nil, &RemoteError{Code: code, Text: string(payload)})
+		done(nil, remoteError(code, payload))
 		return true
 	}
 	if buf != nil {
@@ -552,7 +552,7 @@ func (c *econn) wakeCaller(s *slot) {
 // endReply completes the call whose reply came in several reads and is all in s.reply.
 func (c *econn) endReply(s *slot, id uint32) {
 	if s.code != wire.CodeOK {
-		s.err = &RemoteError{Code: s.code, Text: string(s.reply)}
+		s.err = remoteError(s.code, s.reply)
 		s.reply = nil
 	}
 	if done := s.callback; done != nil {

@@ -84,7 +84,7 @@ func (c *econn) aimReply(h wire.Header, body []byte) (skip int, ok bool) {
 	}
 	s.code = wire.CodeOK
 	if h.Flags&wire.Error != 0 {
-		s.code = max(meta.Code, 1)
+		s.code = codeOf(meta.Code)
 	}
 	s.reply = s.buf[:0]
 	s.move(h.ID, phaseFilling, phasePartial)

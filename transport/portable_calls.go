@@ -242,7 +242,7 @@ func (e *portable) takeReply(h wire.Header, in incoming) error {
 		c.finish(nil, &ProtocolError{err})
 		return &ProtocolError{err}
 	case h.Flags&wire.Error != 0:
-		c.finish(nil, &RemoteError{Code: meta.Code, Text: string(payload)})
+		c.finish(nil, remoteError(meta.Code, payload))
 	default:
 		c.finish(c.place(payload, in.owned), nil)
 	}

@@ -115,7 +115,7 @@ func (e *portable) handleAnswer(f frame) error {
 		if meta.Code == wire.CodeVersion {
 			return fmt.Errorf("%w: %s", wire.ErrNoVersion, text)
 		}
-		return &RemoteError{Code: meta.Code, Text: string(text)}
+		return remoteError(meta.Code, text)
 	}
 	if !wire.IsHello(f.Header, f.Body) {
 		return &ProtocolError{errNoHello}

@@ -157,9 +157,7 @@ func (r *Request) Gather(pieces [][]byte) error {
 
 // Fail answers the call with an error: a code and a text.
 func (r *Request) Fail(code wire.Code, text string) error {
-	if code == wire.CodeOK {
-		code = wire.CodeFailed
-	}
+	code = codeOf(code)
 	if limit := int(r.conn.eng.peerMaxBody()); len(text) > limit {
 		text = text[:limit]
 	}
