@@ -1,0 +1,234 @@
+//go:build linux && !portable
+
+package transport
+
+import (
+	"context"
+	"runtime"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/pithos-ipc/pithos/wire"
+)
+
+// check judges a message before anything is sent, and joins its timeout with that of ctx.
+func (c *econn) check(ctx context.Context, m *Message) (timeout time.Duration, err error) {
+	if err := ctx.Err(); err != nil {
+		return 0, err
+	}
+	if timeout = timeoutOf(ctx, m.Timeout); timeout < 0 {
+		return 0, context.DeadlineExceeded
+	}
+	return timeout, c.sendable(m)
+}
+
+// sendable judges a message before anything is sent.
+func (c *econn) sendable(m *Message) error {
+	if c.dead() {
+		return c.err()
+	}
+	if !c.native() {
+		return ErrNotNative
+	}
+	if len(m.Method) > wire.MaxMethod {
+		return &LimitError{"method bytes", int64(len(m.Method)), wire.MaxMethod}
+	}
+	if len(m.Trace) > wire.MaxTrace {
+		return &LimitError{"trace bytes", int64(len(m.Trace)), wire.MaxTrace}
+	}
+	if n, limit := m.size(), c.peerMaxBody(); uint64(n) > uint64(limit) {
+		return &LimitError{"body bytes", int64(n), int64(limit)}
+	}
+	if len(m.Files) == 0 {
+		return nil
+	}
+	if !c.side.files {
+		return ErrNoFiles
+	}
+	if n, limit := len(m.Files), c.set.Limits.MaxFiles; n > limit {
+		return &LimitError{"descriptors with one frame", int64(n), int64(limit)}
+	}
+	return nil
+}
+
+// submit queues a call or oneway. The memory of a long body is lent by the parcel that it returns,
+// until that is withdrawn.
+func (c *econn) submit(f wire.Flags, id uint32, m *Message, meta *wire.Meta, corked bool,
+) (*parcel, error) {
+	n := m.size()
+	if n <= copyMax && len(m.Files) == 0 {
+		h := wire.Header{Flags: f, ID: id, Length: uint32(meta.Size() + n)}
+		if corked {
+			c.out.putCorked(c.pub.group, corkNormal, h, meta, m.Body, m.Gather)
+		} else {
+			c.out.put(c.pub.group, &c.out.normal, h, meta, m.Body, m.Gather)
+		}
+		return nil, nil
+	}
+	if corked {
+		c.out.uncork()
+	}
+	files, err := duplicateFiles(m.Files)
+	if err != nil {
+		return nil, err
+	}
+	p := c.pub.group.parcel()
+	p.flags, p.id, p.split, p.left, p.files = f, id, true, n, files
+	p.meta = meta.AppendTo(p.meta[:0])
+	p.setPieces(m.Body, m.Gather)
+	c.out.putParcel(c.pub.group, &c.out.normal, p)
+	return p, nil
+}
+
+// takeUp frees the slot of a call that could not be submitted.
+func (c *econn) takeUp(s *slot, id uint32, err error, cost int64) error {
+	if s.move(id, phaseWaiting, phaseDone) {
+		c.calls.release(c, s, cost)
+	} // else the connection has ended, and the call with it
+	return err
+}
+
+// duplicateFiles copies descriptors, so that they stay open until they are sent.
+func duplicateFiles(files []File) ([]int, error) {
+	var fds []int
+	for _, f := range files {
+		fd, err := unix.FcntlInt(f.Fd(), unix.F_DUPFD_CLOEXEC, 0)
+		runtime.KeepAlive(f)
+		if err != nil {
+			for _, fd := range fds {
+				unix.Close(fd)
+			}
+			return nil, err
+		}
+		fds = append(fds, fd)
+	}
+	return fds, nil
+}
+
+// start sends a call whose outcome goes to a callback.
+func (c *econn) start(m Message, buf []byte, done func([]byte, error)) error {
+	if err := c.sendable(&m); err != nil {
+		return err
+	}
+	timeout := m.Timeout
+	var meta wire.Meta
+	m.meta(&meta, timeout)
+	cost := int64(frameSize(meta.Size(), m.size(), true))
+	here := c.loop.here()
+	var s *slot
+	if here && !c.ending.closing.Load() {
+		s = c.stash.take(&c.calls, cost)
+	}
+	if s == nil {
+		var err error
+		if s, err = c.calls.acquire(c, cost); err != nil {
+			return err
+		}
+	}
+	id := s.id
+	s.buf, s.callback = buf, done
+	s.long = meta.Size()+m.size() > wire.PartSize
+	var until int64
+	if timeout > 0 {
+		until = nanotime() + int64(timeout)
+	}
+	if err := c.calls.open(c, s, id, until, cost); err != nil {
+		return err
+	}
+	p, err := c.submit(wire.FlagsCall, id, &m, &meta, here)
+	if err != nil {
+		return c.takeUp(s, id, err, cost)
+	}
+	c.sent(p, here)
+	return nil
+}
+
+// sent flushes what a call or oneway queued, and takes lent memory back by copying what is left.
+func (c *econn) sent(p *parcel, here bool) {
+	if p == nil && here {
+		c.dirtyNow()
+		c.relay(corkNormal)
+		return
+	}
+	if !c.flush(flushBudget) {
+		c.armWrite()
+	}
+	if p != nil {
+		c.lend(p)
+	}
+}
+
+// lend copies what is not written of p, which is its own owner from now on.
+func (c *econn) lend(p *parcel) {
+	c.withdraw(p, false)
+	if !p.state.CompareAndSwap(parcelLent, parcelDisowned) {
+		c.pub.group.putParcel(p) // it was written
+	}
+}
+
+// post sends a oneway.
+func (c *econn) post(ctx context.Context, m Message, wait bool) error {
+	timeout, err := c.check(ctx, &m)
+	if err != nil {
+		return err
+	}
+	var meta wire.Meta
+	m.meta(&meta, timeout)
+	n := meta.Size() + m.size()
+	cost := int64(frameSize(meta.Size(), m.size(), true))
+	err = c.calls.spend(c, cost)
+	if err == ErrFull && wait {
+		if c.loop.here() {
+			return ErrOnLoop
+		}
+		_, err = c.calls.wait(ctx, c, cost, false, timeout)
+	}
+	if err != nil {
+		return err
+	}
+	id := uint32(0)
+	if n > wire.PartSize {
+		id = c.side.parts.Add(1)
+	}
+	here := c.loop.here()
+	p, err := c.submit(wire.FlagsOneway, id, &m, &meta, here)
+	if err != nil {
+		return err
+	}
+	c.sent(p, here)
+	return nil
+}
+
+// writeFrame queues a frame as it is.
+func (c *econn) writeFrame(h wire.Header, body []byte, gather [][]byte) error {
+	if c.dead() {
+		return c.err()
+	}
+	if c.native() {
+		return ErrNative
+	}
+	m := Message{Body: body, Gather: gather}
+	n := m.size()
+	if limit := c.set.Limits.MaxBody; n > limit {
+		return &LimitError{"body bytes", int64(n), int64(limit)}
+	}
+	if frames, bytes := c.out.load(); frames > 0 && bytes+int64(n) > c.out.limit {
+		return ErrFull
+	}
+	h.Length = uint32(n)
+	if n <= copyMax {
+		c.out.put(c.pub.group, &c.out.normal, h, nil, body, gather)
+		c.flushSoon()
+		return nil
+	}
+	p := c.pub.group.parcel()
+	p.flags, p.id, p.left = h.Flags, h.ID, n
+	p.setPieces(body, gather)
+	c.out.putParcel(c.pub.group, &c.out.normal, p)
+	if !c.flush(flushBudget) {
+		c.armWrite()
+	}
+	c.lend(p)
+	return nil
+}
