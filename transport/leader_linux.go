@@ -360,7 +360,7 @@ func (c *econn) napForReply(until int64) bool {
 // handOver gives the read lease to the loop, which goes on with what is in the inbox.
 func (c *econn) handOver() {
 	c.lead.slot = nil
-	c.lead.inbound.Store(true)
+	c.lead.inbound.Store(max(c.lead.inbound.Load(), fewTicks))
 	c.leaveWrites()
 	c.in.lease.Store(leaseParked)
 	c.loop.post(c, errandRead)
@@ -375,7 +375,7 @@ func (c *econn) retire() {
 		c.handOver()
 		return
 	}
-	if !p.inPark.Load() || p.inbound.Load() || c.out.stalled.Load() {
+	if !p.inPark.Load() || p.inbound.Load() > 0 || c.out.stalled.Load() {
 		c.retireArmed()
 		return
 	}

@@ -63,6 +63,7 @@ func (c *econn) ping(ctx context.Context) error {
 	p.mu.Unlock()
 	c.out.putControl(c.pub.group, wire.KindPing, id, 0)
 	c.flushSoon()
+	c.unpark()
 	select {
 	case <-ch:
 		return c.err()

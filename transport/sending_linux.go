@@ -141,6 +141,7 @@ func (c *econn) start(m Message, buf []byte, done func([]byte, error)) error {
 		return c.takeUp(s, id, err, cost)
 	}
 	c.sent(p, here)
+	c.unpark()
 	return nil
 }
 

@@ -122,8 +122,8 @@ func (t *serving) cancelAll(cause error) {
 
 // serve hands a call or oneway, whose meta is in the loop's request, to the handler.
 func (c *econn) serve(h wire.Header, body, owned []byte, files []*os.File, cost int64) {
-	if !c.lead.inbound.Load() {
-		c.lead.inbound.Store(true)
+	if c.lead.inbound.Load() != manyTicks {
+		c.lead.inbound.Store(manyTicks)
 	}
 	oneway := h.Flags&wire.Oneway != 0
 	if oneway && !c.roomFor(cost) {
