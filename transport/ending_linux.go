@@ -181,8 +181,8 @@ func (c *econn) close(ctx context.Context) error {
 		return nil
 	}
 	c.calls.shut(c, ErrClosed)
+	c.ending.closing.Store(true) // before the peer hears of it: what it sends then is refused
 	c.drain()
-	c.ending.closing.Store(true)
 	c.checkQuiet()
 	select {
 	case <-c.ending.quiet:
