@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"os/signal"
 	"strconv"
 	"syscall"
 	"testing"
@@ -41,6 +42,7 @@ var roles = map[string]func(order) error{
 	"serve":     childServes,
 	"endless":   childCallsForEver,
 	"sends":     childSends,
+	"floods":    childFloods,
 	"idle":      func(order) error { fmt.Println("ready"); select {} },
 	"dials":     childDials,
 	"listens":   childListens,
@@ -150,9 +152,16 @@ func (c *child) wait() string {
 	return string(b)
 }
 
-// childServes echoes, and is "ready" when it listens.
+// childServes echoes, and is "ready" when it listens. A Count is one of loops.
 func childServes(o order) error {
-	if _, err := transport.Listen(o.Address, o.of(handler(echo))); err != nil {
+	p := handler(echo)
+	if o.Count > 0 {
+		var err error
+		if p.Group, err = transport.NewGroup(o.Count, 0); err != nil {
+			return err
+		}
+	}
+	if _, err := transport.Listen(o.Address, o.of(p)); err != nil {
 		return err
 	}
 	fmt.Println("ready")
@@ -203,6 +212,30 @@ func childSends(o order) error {
 		return err
 	}
 	select {}
+}
+
+// childFloods sends oneways without a pause, is "ready" after the first Count of them, and prints
+// how many there have been since when it is told to stop.
+func childFloods(o order) error {
+	c, err := transport.Dial(background, o.Address, o.of(transport.Options{}))
+	if err != nil {
+		return err
+	}
+	stop := make(chan os.Signal, 1)
+	signal.Notify(stop, syscall.SIGTERM)
+	b := body(1, o.Size)
+	for i := 0; ; i++ {
+		if err := c.Send(background, b); err != nil {
+			return err
+		}
+		if i == o.Count {
+			fmt.Println("ready")
+		}
+		if len(stop) > 0 && i >= o.Count {
+			fmt.Println(i - o.Count)
+			return nil
+		}
+	}
 }
 
 // childDials prints how its Dial went.
