@@ -12,7 +12,8 @@ import (
 	"github.com/pithos-ipc/pithos/transport"
 )
 
-func TestSocketPath(t *testing.T) {
+// R16: the folder for sockets that nobody named is made for this user alone.
+func TestR16SocketPath(t *testing.T) {
 	run, tmp := t.TempDir(), t.TempDir()
 	mine := filepath.Join(tmp, fmt.Sprintf("pithos-%d", os.Geteuid()))
 	for name, c := range map[string]struct{ run, want string }{

@@ -121,9 +121,9 @@ func TestHubPandora(t *testing.T) {
 	}
 }
 
-// TestHubUsualPlace finds the hub without naming a socket. A second one may be there for Pandora's
-// clients of another folder.
-func TestHubUsualPlace(t *testing.T) {
+// R16: the hub is found without naming a socket, in the folder of its user. A second one may be
+// there for Pandora's clients of another folder.
+func TestR16HubUsualPlace(t *testing.T) {
 	run, tmp := t.TempDir(), t.TempDir()
 	t.Setenv("XDG_RUNTIME_DIR", run)
 	t.Setenv("PANDORA_TMP_DIR", tmp)
