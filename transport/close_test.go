@@ -129,7 +129,7 @@ func TestCloseFromMany(t *testing.T) {
 				wg.Go(func() {
 					time.Sleep(2 * time.Millisecond)
 					if err := c.Close(patient(t)); err != nil {
-						// both ends at once may leave calls that crossed, sent or not, but no replies
+						// both ends at once may leave calls that crossed, but no replies
 						var dropped *transport.DroppedError
 						if !errors.As(err, &dropped) || dropped.Frames > dropped.Calls {
 							t.Errorf("%v", err)
