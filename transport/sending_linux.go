@@ -81,12 +81,14 @@ func (c *econn) submit(f wire.Flags, id uint32, m *Message, meta *wire.Meta, cor
 	return p, nil
 }
 
-// takeUp frees the slot of a call that could not be submitted.
-func (c *econn) takeUp(s *slot, id uint32, err error, cost int64) error {
-	if s.move(id, phaseWaiting, phaseDone) {
-		c.calls.release(c, s, cost)
-	} // else the connection has ended, and the call with it
-	return err
+// takeUp frees the slot of a call that could not be submitted. It reports false when the connection
+// has ended meanwhile, and the call with it: who waits for it, or its callback, hears of that.
+func (c *econn) takeUp(s *slot, id uint32, cost int64) bool {
+	if !s.move(id, phaseWaiting, phaseDone) {
+		return false
+	}
+	c.calls.release(c, s, cost)
+	return true
 }
 
 // duplicateFiles copies descriptors, so that they stay open until they are sent.
@@ -138,7 +140,10 @@ func (c *econn) start(m Message, buf []byte, done func([]byte, error)) error {
 	}
 	p, err := c.submit(wire.FlagsCall, id, &m, &meta, here)
 	if err != nil {
-		return c.takeUp(s, id, err, cost)
+		if c.takeUp(s, id, cost) {
+			return err
+		}
+		return nil
 	}
 	c.sent(p, here)
 	c.unpark()
