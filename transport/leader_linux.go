@@ -277,6 +277,9 @@ func (c *econn) leadReads(ctx context.Context, s *slot, id uint32, until int64) 
 			tryRead = false
 			continue
 		}
+		if c.out.pending.Load() && !c.out.stalled.Load() {
+			continue // somebody left it to whoever had the lease
+		}
 		if !c.napForReply(until) {
 			c.retireArmed()
 			return false
