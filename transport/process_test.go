@@ -192,15 +192,17 @@ func TestR9WrittenBeforeTheEndByWhoDoesNotRead(t *testing.T) {
 				got.Add(1)
 				echo(r)
 			}))
-			r, _ := rawClient(t, listen(t, e.of(o)).Address(), anyHello())
+			l := listen(t, e.of(o))
+			r, _ := rawClient(t, l.Address(), anyHello())
 			for id := range uint32(n) {
 				r.send(wire.AppendControl(nil, wire.KindPing, id),
 					native(wire.FlagsOneway, 0, wire.Meta{}, "oneway"),
-					native(wire.FlagsCall, id+1, wire.Meta{}, make([]byte, 10*i)))
+					native(wire.FlagsCall, id+1, wire.Meta{}, make([]byte, 10*(i%20))))
 			}
 			r.conn.Close()
 			require.ErrorIs(t, receive(t, ended, "the end"), transport.ErrConnLost)
 			require.EqualValues(t, 2*n, got.Load())
+			require.NoError(t, l.Close(patient(t)))
 		}
 	})
 }
