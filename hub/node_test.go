@@ -23,7 +23,7 @@ import (
 // clients alone, and both mixed.
 func TestPandorasOwnClients(t *testing.T) {
 	if testing.Short() {
-		t.Skip("takes some seconds")
+		t.Skip("the Node clients take some seconds, and -short wants none of that")
 	}
 	clients := install(t)
 	for _, mode := range []string{"1", "2", "mixed"} {

@@ -403,7 +403,7 @@ func (l *loop) poll(busy bool) int {
 		}
 		n := epollPoll(l.ep, l.events[:])
 		if n > 0 {
-			l.spin.hit()
+			l.spin.active()
 		}
 		return n
 	}

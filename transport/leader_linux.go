@@ -388,9 +388,7 @@ func (c *econn) retire() {
 	c.in.release(c.pub.group)
 	c.in.lease.Store(leaseParked)
 	if c.calls.waiting() > 1 || !p.inPark.Load() {
-		if c.in.lease.CompareAndSwap(leaseParked, leaseArmed) {
-			c.armRead()
-		}
+		c.unpark()
 	}
 }
 

@@ -26,6 +26,9 @@ const (
 // enter, so it is reached through the running process.
 func (c *child) as(uid uint32) *child {
 	if os.Geteuid() != 0 {
+		if os.Getenv("CI") == "true" {
+			c.t.Fatal("only root can become someone else, and CI=true wants it")
+		}
 		c.t.Skip("only root can become someone else")
 	}
 	c.cmd.Path = "/proc/self/exe"

@@ -64,9 +64,6 @@ func (s *spinner) active() {
 	s.until = 0
 }
 
-// hit is active, for polls that are counted.
-func (s *spinner) hit() { s.active() }
-
 // again says whether to poll once more. It yields now and then.
 func (s *spinner) again() bool {
 	if s.budget == 0 || s.skip > 0 {

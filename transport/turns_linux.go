@@ -113,7 +113,7 @@ func (c *econn) leave() {
 	if (c.calls.waiting() > 1 || c.dead()) && c.takeForLoop() {
 		c.cool()
 	}
-	runtime.Gosched()
+	runtime.Gosched() // he was made ready on this processor, where the loop would spin now
 }
 
 // cool gives the read lease back and has epoll report again.
