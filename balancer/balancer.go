@@ -22,7 +22,7 @@
 //	ConsistentHash  the key of the call    n
 //
 // None takes a lock or allocates. Those that cost n are made for the dozens of providers that one
-// name has on a machine: 64 of them are a tenth of a microsecond or so.
+// name has on a machine: 64 of them cost about a microsecond.
 //
 // The package knows nothing of connections or selectors, starts no goroutine, reads no clock and
 // does no I/O. It does not decide who is a candidate, and it does not keep a candidate alive.

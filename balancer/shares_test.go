@@ -28,7 +28,8 @@ func TestWeightedShares(t *testing.T) {
 			for n := 1; n <= 100_000; n++ {
 				hits[p.Pick(set, 0)]++
 				for i, w := range weights {
-					if off := float64(n)*float64(max(1, w))/sum - float64(hits[i]); math.Abs(off) > 4 {
+					off := float64(n)*float64(max(1, w))/sum - float64(hits[i])
+					if math.Abs(off) > 4 {
 						t.Fatalf("pick %d, candidate %d: off by %g", n, i, off)
 					}
 				}
