@@ -4,6 +4,7 @@ import (
 	"context"
 	"os"
 	"sync/atomic"
+	"time"
 
 	"github.com/pithos-ipc/pithos/wire"
 )
@@ -52,7 +53,8 @@ type Conn struct {
 	ownGroup   bool            // the group is this connection's alone
 	ctx        context.Context // ends with the connection
 	cancel     context.CancelCauseFunc
-	attachment atomic.Value // of attached
+	attachment atomic.Value  // of attached
+	stamp      time.Duration // when what is being parsed was read, 0: nobody asked; the reader's
 }
 
 type attached struct{ v any }
@@ -147,6 +149,23 @@ func (c *Conn) Peer() Credentials { return c.peer }
 
 // Native says that the peer has said hello and speaks the native protocol.
 func (c *Conn) Native() bool { return c.eng.native() }
+
+// Arrival is when the frame that is being handled was read, on the clock of Now. It is for those
+// whom that frame has called on the loop of this connection (handlers, callbacks, FrameHandlers),
+// and no one else. The clock is asked once for all the frames of a read, so that to time each of
+// them costs next to nothing.
+func (c *Conn) Arrival() time.Duration {
+	if c.stamp == 0 {
+		c.stamp = Now()
+	}
+	return c.stamp
+}
+
+// Now is a monotonic clock, which begins with the process.
+func Now() time.Duration { return time.Since(base) }
+
+// base is where Now counts from.
+var base = time.Now()
 
 // Stats are the counters of the connection.
 func (c *Conn) Stats() Stats { return c.eng.stats() }

@@ -481,8 +481,5 @@ func (l *loop) vacate(index uint32) {
 	l.tenants.freed = append(l.tenants.freed, index)
 }
 
-// base is where nanotime counts from.
-var base = time.Now()
-
-// nanotime is the monotonic clock in nanoseconds.
-func nanotime() int64 { return int64(time.Since(base)) }
+// nanotime is Now in nanoseconds.
+func nanotime() int64 { return int64(Now()) }

@@ -100,6 +100,7 @@ func (c *econn) read(leader bool) outcome {
 		in.left = false
 		return c.parse(false)
 	}
+	c.pub.stamp = 0
 	n, e := c.fill()
 	switch {
 	case e == unix.EAGAIN:

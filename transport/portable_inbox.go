@@ -97,6 +97,7 @@ func (b *portInbox) fill(n int) error {
 		if b.r > 0 && b.r+n > len(b.buf) || len(b.buf) < n {
 			b.makeRoom(n)
 		}
+		b.e.conn.stamp = 0
 		m, err := b.read(b.buf[b.w:])
 		if err != nil {
 			if err == io.EOF && b.w > b.r {
@@ -145,6 +146,7 @@ func (b *portInbox) grow(n int) ([]byte, error) {
 			}
 			body = append(make([]byte, 0, cap(body)+more), body...)
 		}
+		b.e.conn.stamp = 0
 		k, err := b.read(body[len(body):cap(body)])
 		if err == io.EOF {
 			err = io.ErrUnexpectedEOF
