@@ -97,3 +97,14 @@ func allocs(runs int, f func()) uint64 {
 	runtime.ReadMemStats(&after)
 	return (after.Mallocs - before.Mallocs) / uint64(runs)
 }
+
+func TestAllocsHeld(t *testing.T) {
+	e := engines[0]
+	_, cli := e.relayed(t, handler(echo))
+	body, buf := make([]byte, 64), make([]byte, 64)
+	once := func() { mustCall(cli.Call(background, body, buf)) }
+	for range 1000 {
+		once()
+	}
+	require.Zero(t, testing.AllocsPerRun(1000, once))
+}

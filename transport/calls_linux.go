@@ -102,6 +102,7 @@ type calls struct {
 	tombs   atomic.Int32
 	queued  atomic.Int32 // waiters; partner: roomMade
 	due     atomic.Int64 // the earliest deadline; partner: expire
+	missed  atomic.Int64 // bytes that found no room, for Hooks.Room; written under mu
 
 	mu        sync.Mutex
 	made      int     // slots that exist, guarded by mu
@@ -158,6 +159,7 @@ func (k *calls) acquire(c *econn, cost int64) (*slot, error) {
 		return nil, err
 	}
 	if k.waiters.head != nil || !k.roomLocked(c, cost, true) {
+		k.missLocked(c, cost)
 		return nil, ErrFull
 	}
 	k.bytes -= cost
@@ -172,6 +174,7 @@ func (k *calls) spend(c *econn, cost int64) error {
 		return err
 	}
 	if k.waiters.head != nil || !k.roomLocked(c, cost, false) {
+		k.missLocked(c, cost)
 		return ErrFull
 	}
 	k.bytes -= cost
@@ -292,6 +295,22 @@ func (k *calls) freeLocked(s *slot) {
 	k.pending.Store(k.pending.Load() - 1)
 }
 
+// missLocked notes that somebody found no room for cost bytes, and may want to know of some.
+func (k *calls) missLocked(c *econn, cost int64) {
+	if c.set.Hooks.Room != nil {
+		k.missed.Store(max(cost, 1))
+	}
+}
+
+// foundLocked has Hooks.Room called when there is room for what found none.
+func (k *calls) foundLocked(c *econn) {
+	cost := k.missed.Load()
+	if cost > 0 && k.waiters.head == nil && k.roomLocked(c, cost, true) {
+		k.missed.Store(0)
+		c.loop.post(c, errandRoom)
+	}
+}
+
 // grantLocked lets waiters through, in their order, as long as there is room.
 func (k *calls) grantLocked(c *econn) {
 	for w := k.waiters.head; w != nil; w = k.waiters.head {
@@ -307,6 +326,9 @@ func (k *calls) grantLocked(c *econn) {
 			}
 		}
 		close(w.ready)
+	}
+	if k.missed.Load() > 0 {
+		k.foundLocked(c)
 	}
 }
 
@@ -376,7 +398,7 @@ func (k *calls) wait(ctx context.Context, c *econn, cost int64, call bool, timeo
 
 // roomMade is called when the outbox has shrunk.
 func (k *calls) roomMade(c *econn) {
-	if k.queued.Load() > 0 {
+	if k.queued.Load() > 0 || k.missed.Load() > 0 {
 		k.mu.Lock()
 		k.grantLocked(c)
 		k.mu.Unlock()

@@ -14,8 +14,10 @@ import (
 type engine interface {
 	// do sends a call and waits for its reply.
 	do(ctx context.Context, m Message, buf []byte) ([]byte, error)
-	// start sends a call and has done called with the outcome, on the loop.
-	start(m Message, buf []byte, done func([]byte, error)) error
+	// start sends a call and has done called with the outcome, on the loop. The id is for cancel.
+	start(m Message, buf []byte, done func([]byte, error)) (uint32, error)
+	// cancel takes a call of start back, if it is not over.
+	cancel(id uint32)
 	// post sends a oneway; when there is no room it waits within ctx, or gives ErrFull.
 	post(ctx context.Context, m Message, wait bool) error
 	// writeFrame queues a frame as it is, on a connection that is not native.
@@ -87,7 +89,8 @@ func (c *Conn) Do(ctx context.Context, m Message, buf []byte) ([]byte, error) {
 // itself never blocks: without room or credit it gives ErrFull, and when it gives an error done is
 // not called.
 func (c *Conn) Go(m Message, buf []byte, done func(reply []byte, err error)) error {
-	return c.eng.start(m, buf, done)
+	_, err := c.eng.start(m, buf, done)
+	return err
 }
 
 // Send sends body as a oneway: nobody replies. Without room, or credit, it waits within ctx. nil

@@ -34,6 +34,7 @@ const (
 	errandFlush                    // write what waits
 	errandRead                     // read, even if epoll is silent
 	errandReap                     // it is dead: end it
+	errandRoom                     // tell Hooks.Room
 )
 
 // econn is a connection on an epoll loop.
@@ -196,6 +197,9 @@ func (c *econn) work(bits uint32) {
 	if bits&errandRead != 0 && c.takeForLoop() {
 		c.turn()
 	}
+	if bits&errandRoom != 0 && !c.ending.dead.Load() {
+		c.set.Hooks.Room(c.pub)
+	}
 	if bits&errandReap != 0 {
 		c.reap()
 	}
@@ -350,16 +354,24 @@ func (c *econn) overdue(s *slot) bool {
 		s.wake() // also while a leader fills it
 		return true
 	}
-	done := s.callback
-	if (at == phaseWaiting || at == phasePartial) && s.move(id, at, phaseTomb) {
-		c.calls.tombs.Add(1)
-		if !s.long { // a cancel would end its body; the callee knows the deadline
-			c.out.putControl(c.pub.group, wire.KindCancel, id, 0)
-			c.flushOrArm()
-		}
-		done(nil, ErrDeadline)
+	if at == phaseWaiting || at == phasePartial {
+		c.entomb(s, id, at, ErrDeadline)
 	}
 	return true
+}
+
+// entomb gives a call with a callback up, and tells the callback why. Loop only.
+func (c *econn) entomb(s *slot, id uint32, at phase, why error) {
+	done := s.callback
+	if !s.move(id, at, phaseTomb) {
+		return
+	}
+	c.calls.tombs.Add(1)
+	if !s.long { // a cancel would end its body; the callee knows the deadline
+		c.out.putControl(c.pub.group, wire.KindCancel, id, 0)
+		c.flushOrArm()
+	}
+	done(nil, why)
 }
 
 func (c *econn) done() <-chan struct{} { return c.ending.done }

@@ -127,6 +127,9 @@ type Hooks struct {
 	Open func(*Conn)
 	// Close is called once for every connection for which Open was called, after its last frame.
 	Close func(*Conn, error)
+	// Room is called after Go, Begin or TryPost has given ErrFull, once there is room for as much
+	// again.
+	Room func(*Conn)
 	// Trace is called for every frame in and out. Unset it costs one check.
 	Trace func(Event)
 }
@@ -188,6 +191,13 @@ type Message struct {
 	Files   []File        // descriptors that travel with it; they stay the caller's
 	Trace   []byte        // W3C trace context, at most wire.MaxTrace bytes
 	Route   uint64        // route handle, for those who route
+
+	// The rest is for hubs and their peers; see package hub.
+	Action   []byte   // what is asked for, at most wire.MaxAction bytes
+	Selector []byte   // whom it is for, at most wire.MaxSelector bytes
+	Fan      wire.Fan // to how many
+	Caller   uint64   // the number of the peer that it comes from
+	Key      uint64   // the hash of what it is about
 }
 
 // size is the length of the payload in bytes.
@@ -208,6 +218,10 @@ func (m *Message) meta(w *wire.Meta, timeout time.Duration) {
 		w.Trace = m.Trace
 	}
 	w.Route, w.Files = m.Route, uint32(len(m.Files))
+	if len(m.Action)|len(m.Selector) > 0 {
+		w.Action, w.Selector = m.Action, m.Selector
+	}
+	w.Fan, w.Caller, w.Key = m.Fan, m.Caller, m.Key
 	if timeout > 0 {
 		w.TimeoutUs = uint64(max(1, timeout.Microseconds()))
 	}

@@ -45,6 +45,7 @@ type portable struct {
 	inside inside     // guarded by mu
 	out    portOutbox // guarded by mu
 	queue  waiting    // guarded by mu
+	missed int64      // bytes that found no room, for Hooks.Room; guarded by mu
 }
 
 // life is where a connection stands between hello and end.
@@ -221,7 +222,7 @@ func (e *portable) end(err error, opened bool) {
 	}
 	e.queue.failLocked(lostError(err))
 	waiting := e.calls.clearLocked()
-	e.inside.clearLocked()
+	watching := e.inside.clearLocked()
 	e.out.clearLocked()
 	held := e.life.held
 	e.life.held = 0
@@ -233,6 +234,9 @@ func (e *portable) end(err error, opened bool) {
 	for _, c := range waiting {
 		e.stopTimer(c)
 		c.finish(nil, lostError(err))
+	}
+	for _, w := range watching {
+		w.give(err)
 	}
 	e.timers.Wait()
 	e.runPosted()

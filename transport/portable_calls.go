@@ -132,26 +132,26 @@ func (e *portable) do(ctx context.Context, m Message, buf []byte) ([]byte, error
 }
 
 // start sends a call whose outcome done gets, on the loop.
-func (e *portable) start(m Message, buf []byte, done func([]byte, error)) error {
+func (e *portable) start(m Message, buf []byte, done func([]byte, error)) (uint32, error) {
 	if done == nil {
 		done = func([]byte, error) {} // nobody wants to know
 	}
 	c := &call{buf: buf, done: done}
 	s, left, err := e.newSending(context.Background(), &m, c)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	if err := e.prepare(s, left); err != nil {
-		return err
+		return 0, err
 	}
 	if err := e.send(s); err != nil {
-		return err
-	}
-	if s.by.IsZero() {
-		return nil
+		return 0, err
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	if s.by.IsZero() {
+		return c.id, nil
+	}
 	if c.state == callUnsent || c.state == callSent {
 		e.timers.Add(1)
 		c.timer = time.AfterFunc(time.Until(s.by), func() {
@@ -159,7 +159,22 @@ func (e *portable) start(m Message, buf []byte, done func([]byte, error)) error 
 			e.expire(c)
 		})
 	}
-	return nil
+	return c.id, nil
+}
+
+// cancel takes a call with a callback back.
+func (e *portable) cancel(id uint32) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	c := e.calls.table[id]
+	if c == nil || c.done == nil || !e.giveUpLocked(c) {
+		return
+	}
+	if t := c.timer; t != nil && t.Stop() {
+		c.timer = nil
+		e.timers.Done()
+	}
+	e.postLocked(func() { c.finish(nil, errCanceled) })
 }
 
 // expire ends a call with a callback whose time is over.

@@ -28,7 +28,19 @@ func (i *inside) takeLocked(n int64, s *settings) error {
 	return nil
 }
 
-func (i *inside) clearLocked() { clear(i.table) }
+// clearLocked forgets the calls inside, and returns who is to be told of that.
+func (i *inside) clearLocked() []watched {
+	var all []watched
+	for _, r := range i.table {
+		r.mu.Lock()
+		if r.watch != nil {
+			all = append(all, watched{r.watch, r.ticket})
+		}
+		r.mu.Unlock()
+	}
+	clear(i.table)
+	return all
+}
 
 // oweLocked gives n bytes of credit back, in batches of a quarter of what the peer has in all.
 func (e *portable) oweLocked(n int64) {
@@ -202,15 +214,15 @@ func (e *portable) cancelInside(id uint32) {
 		e.parts.remove(key)
 		e.forget(a)
 	}
+	var w watched
 	e.mu.Lock()
-	defer e.mu.Unlock()
 	if a != nil {
 		f := replyFrame{code: wire.CodeCanceled, body: stringBytes(context.Canceled.Error())}
 		e.pushLocked(replyMessage(id, &f))
 		e.oweLocked(a.cost)
-		return
+	} else if r := e.inside.table[id]; r != nil {
+		w = r.abandon(context.Canceled)
 	}
-	if r := e.inside.table[id]; r != nil {
-		r.cancel(context.Canceled)
-	}
+	e.mu.Unlock()
+	w.give(context.Canceled)
 }

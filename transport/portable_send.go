@@ -64,12 +64,25 @@ func failAll(l *list.List, err error) {
 func (e *portable) pumpLocked() {
 	for {
 		t := e.firstLocked()
-		if t == nil || !e.fitsLocked(t.need) {
+		if t == nil {
+			e.foundLocked()
+			return
+		}
+		if !e.fitsLocked(t.need) {
 			return
 		}
 		e.reserveLocked(t.list == &e.queue.calls, t.need)
 		t.leave()
 		t.let <- nil
+	}
+}
+
+// foundLocked has Hooks.Room called when there is room for what found none.
+func (e *portable) foundLocked() {
+	if e.missed > 0 && e.queue.empty() && e.fitsLocked(e.missed) && e.callFitsLocked() &&
+		!e.life.over {
+		e.missed = 0
+		e.postLocked(func() { e.set.Hooks.Room(e.conn) })
 	}
 }
 
@@ -254,6 +267,9 @@ func (e *portable) reserveNowLocked(s *sending) (*ticket, error) {
 		fits = e.fitsLocked(s.need) // only calls wait, and for what it does not need
 	}
 	if !fits && !s.wait {
+		if e.set.Hooks.Room != nil {
+			e.missed = max(s.need, 1)
+		}
 		return nil, ErrFull
 	}
 	if !fits && e.onLoop() {

@@ -37,6 +37,12 @@ func (c *econn) sendable(m *Message) error {
 	if len(m.Trace) > wire.MaxTrace {
 		return &LimitError{"trace bytes", int64(len(m.Trace)), wire.MaxTrace}
 	}
+	if n := len(m.Action); n > wire.MaxAction {
+		return &LimitError{"action bytes", int64(n), wire.MaxAction}
+	}
+	if n := len(m.Selector); n > wire.MaxSelector {
+		return &LimitError{"selector bytes", int64(n), wire.MaxSelector}
+	}
 	if n, limit := m.size(), c.peerMaxBody(); uint64(n) > uint64(limit) {
 		return &LimitError{"body bytes", int64(n), int64(limit)}
 	}
@@ -109,9 +115,9 @@ func duplicateFiles(files []File) ([]int, error) {
 }
 
 // start sends a call whose outcome goes to a callback.
-func (c *econn) start(m Message, buf []byte, done func([]byte, error)) error {
+func (c *econn) start(m Message, buf []byte, done func([]byte, error)) (uint32, error) {
 	if err := c.sendable(&m); err != nil {
-		return err
+		return 0, err
 	}
 	timeout := m.Timeout
 	var meta wire.Meta
@@ -125,7 +131,7 @@ func (c *econn) start(m Message, buf []byte, done func([]byte, error)) error {
 	if s == nil {
 		var err error
 		if s, err = c.calls.acquire(c, cost); err != nil {
-			return err
+			return 0, err
 		}
 	}
 	id := s.id
@@ -136,18 +142,38 @@ func (c *econn) start(m Message, buf []byte, done func([]byte, error)) error {
 		until = nanotime() + int64(timeout)
 	}
 	if err := c.calls.open(c, s, id, until, cost); err != nil {
-		return err
+		return 0, err
 	}
 	p, err := c.submit(wire.FlagsCall, id, &m, &meta, here)
 	if err != nil {
 		if c.takeUp(s, id, cost) {
-			return err
+			return 0, err
 		}
-		return nil
+		return id, nil
 	}
 	c.sent(p, here)
 	c.unpark()
-	return nil
+	return id, nil
+}
+
+// cancel takes a call with a callback back.
+func (c *econn) cancel(id uint32) {
+	if c.loop.here() {
+		c.cancelHere(id)
+		return
+	}
+	c.loop.call(func() { c.cancelHere(id) })
+}
+
+// cancelHere is cancel on the loop.
+func (c *econn) cancelHere(id uint32) {
+	s := c.calls.find(id)
+	if s == nil || !s.calls.Load() {
+		return
+	}
+	if at := s.phase(id); at == phaseWaiting || at == phasePartial {
+		c.entomb(s, id, at, errCanceled)
+	}
 }
 
 // sent flushes what a call or oneway queued, and takes lent memory back by copying what is left.

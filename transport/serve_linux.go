@@ -99,24 +99,28 @@ func (t *serving) count() int {
 }
 
 // cancel ends the context of the call id. It holds mu, so that the request is not recycled.
-func (t *serving) cancel(id uint32, cause error) bool {
+func (t *serving) cancel(id uint32, cause error) {
+	var w watched
 	t.mu.Lock()
-	defer t.mu.Unlock()
-	r := t.findLocked(id)
-	if r != nil {
-		r.cancel(cause)
+	if r := t.findLocked(id); r != nil {
+		w = r.abandon(cause)
 	}
-	return r != nil
+	t.mu.Unlock()
+	w.give(cause)
 }
 
 // cancelAll ends the contexts of all of them.
 func (t *serving) cancelAll(cause error) {
+	var all []watched
 	t.mu.Lock()
-	defer t.mu.Unlock()
 	for _, r := range t.buckets {
 		for ; r != nil; r = r.next {
-			r.cancel(cause)
+			all = append(all, r.abandon(cause))
 		}
+	}
+	t.mu.Unlock()
+	for _, w := range all {
+		w.give(cause)
 	}
 }
 
@@ -292,6 +296,10 @@ func (c *econn) reply(r *Request, f replyFrame) error {
 	}
 	m := f.meta()
 	onLoop := r.onLoop
+	if !onLoop && n <= copyMax && c.loop.here() {
+		c.replyHere(r, &m, &f, n)
+		return nil
+	}
 	if n <= copyMax {
 		h := wire.Header{Flags: f.flags(), ID: r.id, Length: uint32(m.Size() + n)}
 		if onLoop {
@@ -313,6 +321,15 @@ func (c *econn) reply(r *Request, f replyFrame) error {
 	}
 	c.checkOutbox()
 	return nil
+}
+
+// replyHere queues a short reply to a call that has left its handler, from the loop: in a callback
+// of another connection, say. It goes out with what the loop's batch produces.
+func (c *econn) replyHere(r *Request, m *wire.Meta, f *replyFrame, n int) {
+	h := wire.Header{Flags: f.flags(), ID: r.id, Length: uint32(m.Size() + n)}
+	c.out.putCorked(c.pub.group, corkUrgent, h, m, f.body, f.gather)
+	c.dirtyNow()
+	c.over(r)
 }
 
 // replyLong queues a body that is written from where it lies. One that lies in the request's own
@@ -383,7 +400,7 @@ func (c *econn) detach(r *Request, pooled bool) *Request {
 	}
 	c.serving.replace(r, d, !fromLoop)
 	if c.dead() {
-		d.cancel(c.err())
+		d.abandon(c.err()).give(c.err())
 	}
 	return d
 }

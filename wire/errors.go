@@ -57,13 +57,14 @@ const (
 	CodeInvalid    Code = 12 // the arguments make no sense to the callee
 	CodeNoRoute    Code = 13 // no provider matches
 	CodePeerLost   Code = 14 // the provider went away in the middle of the call
+	CodeStale      Code = 15 // the route is not known, or not any more; nothing was done
 	CodeUser       Code = 64 // the first that applications may use
 )
 
 var codeNames = [...]string{
 	"ok", "canceled", "deadline exceeded", "no such method", "overloaded", "too large", "draining",
 	"internal error", "failed", "protocol error", "no version in common", "permission denied",
-	"invalid argument", "no route", "peer lost",
+	"invalid argument", "no route", "peer lost", "stale route",
 }
 
 // String is the name of c in words.

@@ -114,7 +114,7 @@ func TestParseField(t *testing.T) {
 func TestErrorTexts(t *testing.T) {
 	require.Equal(t, "ok", wire.CodeOK.String())
 	require.Equal(t, "peer lost", wire.CodePeerLost.String())
-	require.Equal(t, "code 15", wire.Code(15).String())
+	require.Equal(t, "code 16", wire.Code(16).String())
 	require.Equal(t, "code 64", wire.CodeUser.String())
 	require.Equal(t, "code 4294967295", wire.Code(1<<32-1).String())
 	seen := make(map[string]bool)

@@ -205,7 +205,11 @@ func requireMeta(t *testing.T, want, got wire.Meta) {
 	t.Helper()
 	require.True(t, bytes.Equal(want.Method, got.Method))
 	require.True(t, bytes.Equal(want.Trace, got.Trace))
-	want.Method, want.Trace, got.Method, got.Trace = nil, nil, nil, nil
+	require.True(t, bytes.Equal(want.Action, got.Action))
+	require.True(t, bytes.Equal(want.Selector, got.Selector))
+	for _, m := range []*wire.Meta{&want, &got} {
+		m.Method, m.Trace, m.Action, m.Selector = nil, nil, nil, nil
+	}
 	require.Equal(t, want, got)
 }
 
@@ -219,7 +223,8 @@ func FuzzMeta(f *testing.F) {
 	f.Fuzz(func(t *testing.T, method, trace []byte, timeout, route uint64, code uint32, files uint8,
 		number uint16, value []byte) {
 		m := wire.Meta{Method: method, Trace: trace, TimeoutUs: timeout, Route: route,
-			Code: wire.Code(code), Files: uint32(files)}
+			Code: wire.Code(code), Files: uint32(files), Action: value, Selector: trace,
+			Fan: wire.Fan(code), Caller: route, Key: timeout}
 		if m.Check() != nil {
 			return
 		}

@@ -177,6 +177,8 @@ func goldens() map[string][]golden {
 			wire.Meta{Method: []byte("add"), TimeoutUs: 250_000}, "[1,2]"}},
 		"call-full": {native{wire.FlagsCall, 1<<32 - 1, wire.Meta{Method: []byte("open"),
 			TimeoutUs: 1, Trace: []byte(traceparent), Route: 1 << 32, Files: 2}, "/tmp/x"}},
+		"call-routed": {native{wire.FlagsCall, 3, wire.Meta{Action: []byte("echo"),
+			Selector: []byte(`{"objectName":"math"}`), Fan: wire.FanAll, Caller: 300, Key: 7}, ""}},
 		"call-parts": {
 			native{wire.FlagsCall | wire.Part, 9, method("put"), "one"},
 			plain{wire.FlagsCall | wire.Part, 9, "two"},

@@ -9,6 +9,12 @@ const MaxMethod = 1024
 // MaxTrace is the longest trace context, in bytes.
 const MaxTrace = 64
 
+// MaxAction is the longest name of an action, in bytes.
+const MaxAction = 256
+
+// MaxSelector is the longest selector, in bytes.
+const MaxSelector = 2048
+
 // MaxFiles is the largest number of descriptors that one frame may carry: SCM_MAX_FD of Linux.
 const MaxFiles = 253
 
@@ -21,6 +27,11 @@ const MaxFiles = 253
 //	4       route    uint   handle of a route that was resolved before
 //	5       code     uint   on an error: what went wrong
 //	6       files    uint   number of descriptors that travel with this frame
+//	7       action   bytes  what is asked of the receiver, where that is not to call a method
+//	8       selector bytes  whom a hub hands this to, where no route is given
+//	9       fan      uint   to how many: 0 one of those that match, 1 all of them, 2 everybody
+//	10      caller   uint   a hub's number of the peer that this comes from
+//	11      key      uint   hash of what this is about: equal keys go to the same provider
 const (
 	fieldMethod  = 1
 	fieldTimeout = 2
@@ -28,10 +39,16 @@ const (
 	fieldRoute   = 4
 	fieldCode    = 5
 	fieldFiles   = 6
+
+	fieldAction   = 7
+	fieldSelector = 8
+	fieldFan      = 9
+	fieldCaller   = 10
+	fieldKey      = 11
 )
 
 // Meta is what a native frame says about its payload. The zero value is written as one byte.
-// When parsed, Method and Trace alias the input.
+// When parsed, its byte slices alias the input.
 type Meta struct {
 	Method    []byte
 	Trace     []byte
@@ -39,7 +56,22 @@ type Meta struct {
 	Route     uint64 // 0: none
 	Code      Code   // only on frames with Error
 	Files     uint32
+	Fan       Fan
+	Action    []byte
+	Selector  []byte
+	Caller    uint64 // 0: not told
+	Key       uint64 // 0: none
 }
+
+// Fan says how many of those that match a hub hands a call or oneway to.
+type Fan uint32
+
+// The fans.
+const (
+	FanOne  Fan = 0 // one of them, which the hub picks
+	FanAll  Fan = 1 // each of them
+	FanEach Fan = 2 // every peer there is
+)
 
 // ParseBody splits the body of a native frame (or of its first part) into meta and payload. The
 // meta has to lie in it whole.
@@ -97,13 +129,30 @@ func (m *Meta) set(s *fields) (err error) {
 	case fieldFiles:
 		v, err = s.uint("files", MaxFiles)
 		m.Files = uint32(v)
+	case fieldAction:
+		m.Action, err = s.bytes("action bytes", MaxAction)
+	case fieldSelector:
+		m.Selector, err = s.bytes("selector bytes", MaxSelector)
+	case fieldFan:
+		v, err = s.uint("fan", maxUint32)
+		m.Fan = Fan(v)
+	case fieldCaller:
+		m.Caller, err = s.uint("caller", maxUint64)
+	case fieldKey:
+		m.Key, err = s.uint("key", maxUint64)
 	}
 	return err
 }
 
 // Empty says that m has no field to write: it takes one byte then.
 func (m *Meta) Empty() bool {
-	return len(m.Method)|len(m.Trace)|int(m.Files) == 0 && m.TimeoutUs|m.Route|uint64(m.Code) == 0
+	return len(m.Method)|len(m.Trace)|int(m.Files) == 0 &&
+		m.TimeoutUs|m.Route|uint64(m.Code) == 0 && !m.routes()
+}
+
+// routes says whether m has fields that only a hub and its peers use.
+func (m *Meta) routes() bool {
+	return len(m.Action)|len(m.Selector) != 0 || uint64(m.Fan)|m.Caller|m.Key != 0
 }
 
 // Size is the number of bytes that AppendTo appends.
@@ -135,6 +184,24 @@ func (m *Meta) fieldsSize() int {
 	if m.Files > 0 {
 		n += 1 + SizeUvarint(uint64(m.Files))
 	}
+	if m.routes() {
+		n += m.routingSize()
+	}
+	return n
+}
+
+func (m *Meta) routingSize() int {
+	n := 0
+	for _, b := range [...][]byte{m.Action, m.Selector} {
+		if len(b) > 0 {
+			n += 1 + SizeUvarint(uint64(len(b))) + len(b)
+		}
+	}
+	for _, v := range [...]uint64{uint64(m.Fan), m.Caller, m.Key} {
+		if v > 0 {
+			n += 1 + SizeUvarint(v)
+		}
+	}
 	return n
 }
 
@@ -145,6 +212,12 @@ func (m *Meta) Check() error {
 	}
 	if n := uint64(len(m.Trace)); n > MaxTrace {
 		return &LimitError{What: "trace bytes", Value: n, Limit: MaxTrace}
+	}
+	if n := uint64(len(m.Action)); n > MaxAction {
+		return &LimitError{What: "action bytes", Value: n, Limit: MaxAction}
+	}
+	if n := uint64(len(m.Selector)); n > MaxSelector {
+		return &LimitError{What: "selector bytes", Value: n, Limit: MaxSelector}
 	}
 	if m.Files > MaxFiles {
 		return &LimitError{What: "files", Value: uint64(m.Files), Limit: MaxFiles}
@@ -177,6 +250,28 @@ func (m *Meta) AppendTo(dst []byte) []byte {
 	}
 	if m.Files > 0 {
 		dst = AppendUint(dst, fieldFiles, uint64(m.Files))
+	}
+	if m.routes() {
+		dst = m.appendRouting(dst)
+	}
+	return dst
+}
+
+func (m *Meta) appendRouting(dst []byte) []byte {
+	if len(m.Action) > 0 {
+		dst = AppendBytes(dst, fieldAction, m.Action)
+	}
+	if len(m.Selector) > 0 {
+		dst = AppendBytes(dst, fieldSelector, m.Selector)
+	}
+	if m.Fan > 0 {
+		dst = AppendUint(dst, fieldFan, uint64(m.Fan))
+	}
+	if m.Caller > 0 {
+		dst = AppendUint(dst, fieldCaller, m.Caller)
+	}
+	if m.Key > 0 {
+		dst = AppendUint(dst, fieldKey, m.Key)
 	}
 	return dst
 }

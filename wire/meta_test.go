@@ -83,7 +83,9 @@ func TestParseBody(t *testing.T) {
 func fullMeta() wire.Meta {
 	return wire.Meta{Method: bytes.Repeat([]byte("m"), wire.MaxMethod),
 		Trace: bytes.Repeat([]byte("t"), wire.MaxTrace), TimeoutUs: 1<<64 - 1, Route: 1<<64 - 1,
-		Code: 1<<32 - 1, Files: wire.MaxFiles}
+		Code: 1<<32 - 1, Files: wire.MaxFiles, Fan: 1<<32 - 1, Caller: 1<<64 - 1, Key: 1<<64 - 1,
+		Action:   bytes.Repeat([]byte("a"), wire.MaxAction),
+		Selector: bytes.Repeat([]byte("s"), wire.MaxSelector)}
 }
 
 func TestMetaRoundTrip(t *testing.T) {
@@ -99,6 +101,11 @@ func TestMetaRoundTrip(t *testing.T) {
 		{"route", wire.Meta{Route: 128}},
 		{"code", wire.Meta{Code: wire.CodeUser}},
 		{"files", wire.Meta{Files: 1}},
+		{"action", wire.Meta{Action: []byte("echo")}},
+		{"selector", wire.Meta{Selector: []byte(`{"objectName":"math"}`)}},
+		{"fan", wire.Meta{Fan: wire.FanEach}},
+		{"caller", wire.Meta{Caller: 1 << 40}},
+		{"key", wire.Meta{Key: 1<<64 - 1}},
 		{"all", full},
 	} {
 		t.Run(c.name, func(t *testing.T) {

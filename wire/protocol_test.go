@@ -42,6 +42,7 @@ func TestProtocolLimits(t *testing.T) {
 		"MaxMethod": wire.MaxMethod, "MaxTrace": wire.MaxTrace,
 		"MaxFieldNumber": wire.MaxFieldNumber, "MaxControl": wire.MaxControl,
 		"MaxCredit": wire.MaxCredit, "MaxRing": wire.MaxRing, "MaxFiles": wire.MaxFiles,
+		"MaxAction": wire.MaxAction, "MaxSelector": wire.MaxSelector,
 	}
 	rows := regexp.MustCompile(`(?m)^\| [^|]+ \| ([0-9,]+)[^|]* \| .wire\.(\w+). \|$`)
 	for _, row := range rows.FindAllStringSubmatch(protocolPage(t), -1) {
@@ -56,7 +57,7 @@ func TestProtocolLimits(t *testing.T) {
 // TestProtocolCodes holds the table of codes on the page to the names.
 func TestProtocolCodes(t *testing.T) {
 	page := protocolPage(t)
-	for c := wire.CodeOK; c <= wire.CodePeerLost; c++ {
+	for c := wire.CodeOK; c <= wire.CodeStale; c++ {
 		require.Contains(t, page, fmt.Sprintf("\n| %d | %s |", c, c))
 	}
 }

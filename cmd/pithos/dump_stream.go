@@ -296,6 +296,27 @@ func metaWords(m wire.Meta, f wire.Flags) string {
 	if m.Files > 0 {
 		fmt.Fprintf(&b, "%d descriptors, ", m.Files)
 	}
+	return b.String() + routingWords(m)
+}
+
+// routingWords are the fields of m that only a hub and its peers use.
+func routingWords(m wire.Meta) string {
+	var b strings.Builder
+	if len(m.Action) > 0 {
+		fmt.Fprintf(&b, "action %q, ", m.Action)
+	}
+	if len(m.Selector) > 0 {
+		fmt.Fprintf(&b, "selector %q, ", m.Selector)
+	}
+	if m.Fan > 0 {
+		fmt.Fprintf(&b, "fan %d, ", m.Fan)
+	}
+	if m.Caller > 0 {
+		fmt.Fprintf(&b, "caller %d, ", m.Caller)
+	}
+	if m.Key > 0 {
+		fmt.Fprintf(&b, "key %d, ", m.Key)
+	}
 	return b.String()
 }
 

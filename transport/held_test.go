@@ -1,0 +1,160 @@
+package transport_test
+
+import (
+	"context"
+	"errors"
+	"sync/atomic"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/pithos-ipc/pithos/transport"
+	"github.com/pithos-ipc/pithos/wire"
+)
+
+// relay is a router in little: calls that come on one connection go on over another one, and their
+// replies come back.
+type relay struct {
+	to     *transport.Conn
+	held   transport.Held
+	call   atomic.Uint32
+	begun  chan struct{}
+	ended  func([]byte, error)
+	errs   chan error
+	ticket atomic.Uint64
+}
+
+func newRelay(to *transport.Conn) *relay {
+	r := &relay{to: to, begun: make(chan struct{}, 1), errs: make(chan error, 1)}
+	r.ended = func(reply []byte, err error) {
+		if err == nil {
+			err = r.held.Reply(reply)
+		} else {
+			err = errors.Join(err, r.held.Fail(wire.CodeFailed, err.Error()))
+		}
+		select {
+		case r.errs <- err:
+		default:
+		}
+	}
+	return r
+}
+
+func (r *relay) Serve(req *transport.Request) {
+	m, late := req.Message()
+	if late {
+		_ = req.Fail(wire.CodeDeadline, "")
+		return
+	}
+	r.held = req.Hold(r, r.ticket.Add(1))
+	id, err := r.to.Begin(m, nil, r.ended)
+	if err != nil {
+		_ = r.held.Fail(wire.CodeInternal, err.Error())
+	}
+	r.call.Store(id)
+	select {
+	case r.begun <- struct{}{}:
+	default:
+	}
+}
+
+func (r *relay) Canceled(ticket uint64, cause error) {
+	if ticket == r.ticket.Load() {
+		r.to.Cancel(r.call.Load())
+	}
+}
+
+// relayed connects a caller to the handler by way of a relay.
+func (e engine) relayed(t testing.TB, o transport.Options) (*relay, *transport.Conn) {
+	_, to := e.pair(t, o, transport.Options{})
+	r := newRelay(to)
+	_, cli := e.pair(t, transport.Options{Handler: r}, transport.Options{})
+	return r, cli
+}
+
+func TestHeldIsAnsweredLater(t *testing.T) {
+	eachEngine(t, func(t *testing.T, e engine) {
+		_, cli := e.relayed(t, handler(func(r *transport.Request) {
+			if string(r.Method()) == "fail" {
+				_ = r.Fail(wire.CodeInvalid, "bad")
+				return
+			}
+			_ = r.Gather([][]byte{r.Method(), r.Action(), r.Trace(), r.Body()})
+		}))
+		for _, size := range []int{0, 10, 20_000, 700_000} {
+			body := make([]byte, size)
+			for i := range body {
+				body[i] = byte(i * 7)
+			}
+			got, err := cli.Do(patient(t), transport.Message{Method: "m", Action: []byte("a"),
+				Trace: []byte("t"), Body: body, Timeout: patience}, nil)
+			require.NoError(t, err)
+			require.Equal(t, append([]byte("mat"), body...), got)
+		}
+		_, err := cli.Do(patient(t), transport.Message{Method: "fail"}, nil)
+		require.ErrorContains(t, err, "invalid argument: bad")
+	})
+}
+
+func TestHeldHearsOfCancel(t *testing.T) {
+	eachEngine(t, func(t *testing.T, e engine) {
+		ends := make(chan error, 2)
+		pool := transport.NewPool(2, 2)
+		t.Cleanup(pool.Close)
+		o := transport.Options{Handler: pool.Handler(transport.HandlerFunc(
+			func(r *transport.Request) {
+				<-r.Context().Done()
+				ends <- context.Cause(r.Context())
+			}))}
+		r, cli := e.relayed(t, o)
+		ctx, cancel := context.WithCancel(patient(t))
+		go func() {
+			<-r.begun
+			cancel()
+		}()
+		_, err := cli.Do(ctx, transport.Message{}, nil)
+		require.ErrorIs(t, err, context.Canceled)
+		require.ErrorIs(t, receive(t, ends, "the end of the handler's context"), context.Canceled)
+		require.ErrorIs(t, receive(t, r.errs, "the end of the call"), context.Canceled)
+
+		go func() {
+			<-r.begun
+			cli.Abort(nil)
+		}()
+		_, err = cli.Do(patient(t), transport.Message{}, nil)
+		require.Error(t, err)
+		receive(t, ends, "the end of the handler's context")
+		require.ErrorIs(t, receive(t, r.errs, "the end of the call"), context.Canceled)
+	})
+}
+
+// TestRoomIsTold: a sender that found no room hears when there is some.
+func TestRoomIsTold(t *testing.T) {
+	eachEngine(t, func(t *testing.T, e engine) {
+		hold := make(chan *transport.Request, 8)
+		server := handler(func(r *transport.Request) { hold <- r.Detach() })
+		server.Limits.MaxCalls = 2
+		room := make(chan struct{}, 8)
+		client := transport.Options{}
+		client.Hooks.Room = func(*transport.Conn) { room <- struct{}{} }
+		_, cli := e.pair(t, server, client)
+		done := make(chan error, 8)
+		begin := func() error {
+			return cli.Go(transport.Message{}, nil, func(_ []byte, err error) { done <- err })
+		}
+		require.NoError(t, begin())
+		require.NoError(t, begin())
+		require.ErrorIs(t, begin(), transport.ErrFull)
+		require.Empty(t, room)
+		require.NoError(t, receive(t, hold, "a call").Reply(nil))
+		receive(t, room, "room")
+		require.NoError(t, begin())
+		for range 2 {
+			require.NoError(t, receive(t, hold, "a call").Reply(nil))
+		}
+		for range 3 {
+			require.NoError(t, receive(t, done, "a reply"))
+		}
+		require.Empty(t, room, "nobody missed any")
+	})
+}
