@@ -1,7 +1,6 @@
 package transport
 
 import (
-	"context"
 	"time"
 
 	"github.com/pithos-ipc/pithos/wire"
@@ -29,7 +28,7 @@ func (r *Request) Hold(w Canceler, ticket uint64) Held {
 	meta, body, owned := r.meta, r.body, r.owned
 	r.meta, r.body, r.owned = wire.Meta{}, nil, nil
 	r.mu.Lock()
-	r.watch, r.ticket = w, ticket
+	r.watch = watched{w, ticket}
 	r.mu.Unlock()
 	d := r.conn.eng.detach(r, true)
 	r.meta, r.body, r.owned = meta, body, owned
@@ -113,13 +112,10 @@ func (w watched) give(cause error) {
 // that keeps r from being recycled is held.
 func (r *Request) abandon(cause error) watched {
 	r.mu.Lock()
-	w := watched{r.watch, r.ticket}
+	w := r.watch
 	r.mu.Unlock()
 	if w.w == nil {
 		r.cancel(cause)
 	}
 	return w
 }
-
-// errCanceled is what a call that was taken back ends with.
-var errCanceled = context.Canceled

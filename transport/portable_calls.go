@@ -174,7 +174,7 @@ func (e *portable) cancel(id uint32) {
 		c.timer = nil
 		e.timers.Done()
 	}
-	e.postLocked(func() { c.finish(nil, errCanceled) })
+	e.postLocked(func() { c.finish(nil, context.Canceled) })
 }
 
 // expire ends a call with a callback whose time is over.

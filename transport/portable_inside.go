@@ -33,9 +33,7 @@ func (i *inside) clearLocked() []watched {
 	var all []watched
 	for _, r := range i.table {
 		r.mu.Lock()
-		if r.watch != nil {
-			all = append(all, watched{r.watch, r.ticket})
-		}
+		all = append(all, r.watch)
 		r.mu.Unlock()
 	}
 	clear(i.table)

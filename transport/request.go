@@ -54,8 +54,7 @@ type Request struct {
 	next     *Request                   // chain of the engine's table of calls inside
 	scratch  *bytebufferpool.ByteBuffer // behind a detached body
 	life     *requestCtx                // made by the first Context or by cancel; guarded by mu
-	watch    Canceler                   // of a held call; guarded by mu
-	ticket   uint64                     // for watch; guarded by mu
+	watch    watched                    // of a held call; guarded by mu
 	mu       sync.Mutex
 }
 
@@ -216,8 +215,8 @@ func (r *Request) clone(pooled bool) *Request {
 	d.files, r.files = r.files, nil
 	d.answered.Store(r.done() || r.detached)
 	r.mu.Lock()
-	d.life, d.watch, d.ticket = r.life, r.watch, r.ticket
-	r.watch = nil
+	d.life, d.watch = r.life, r.watch
+	r.watch = watched{}
 	r.mu.Unlock()
 	r.detached = true
 	d.keep()
@@ -304,7 +303,7 @@ func (r *Request) recycle() {
 	g.pools.putBuffer(r.owned)
 	r.conn, r.scratch, r.owned, r.body, r.files, r.life = nil, nil, nil, nil, nil, nil
 	r.meta, r.cost, r.held, r.deadline, r.next = wire.Meta{}, 0, 0, time.Time{}, nil
-	r.pooled, r.watch = false, nil
+	r.pooled, r.watch = false, watched{}
 	g.pools.requests.Put(r)
 }
 

@@ -172,7 +172,7 @@ func (c *econn) cancelHere(id uint32) {
 		return
 	}
 	if at := s.phase(id); at == phaseWaiting || at == phasePartial {
-		c.entomb(s, id, at, errCanceled)
+		c.entomb(s, id, at, context.Canceled)
 	}
 }
 
