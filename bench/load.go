@@ -6,6 +6,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/pithos-ipc/pithos/hub"
 )
 
 // load keeps a number of calls under way on each of some connections, until halt.
@@ -25,8 +27,8 @@ type worker struct {
 	conn Conn
 	body []byte
 	buf  []byte
-	seed uint64     // of the call under way
-	hist *histogram // nil: not timed
+	seed uint64         // of the call under way
+	hist *hub.Histogram // nil: not timed
 
 	_     [64]byte // calls is written here and read elsewhere
 	calls atomic.Uint64
@@ -46,7 +48,7 @@ func newLoad(s Scenario, conns []Conn) *load {
 			w := &worker{load: l, conn: conn, seed: uint64(c<<20 + i)}
 			w.body, w.buf = make([]byte, s.body), make([]byte, s.body)
 			if s.latency {
-				w.hist = new(histogram)
+				w.hist = new(hub.Histogram)
 			}
 			l.workers = append(l.workers, w)
 		}
@@ -82,7 +84,7 @@ func (w *worker) run() {
 			return
 		}
 		if timed {
-			w.hist.add(time.Since(base) - begin)
+			w.hist.Add(time.Since(base) - begin)
 		}
 		w.calls.Add(1)
 	}
@@ -160,11 +162,11 @@ func (l *load) halt() error {
 }
 
 // histogram returns the timed calls of every worker. The load has halted.
-func (l *load) histogram() *histogram {
-	sum := new(histogram)
+func (l *load) histogram() *hub.Histogram {
+	sum := new(hub.Histogram)
 	for _, w := range l.workers {
 		if w.hist != nil {
-			sum.merge(w.hist)
+			sum.Merge(w.hist)
 		}
 	}
 	return sum

@@ -8,6 +8,8 @@ import (
 	"runtime"
 	"runtime/debug"
 	"time"
+
+	"github.com/pithos-ipc/pithos/hub"
 )
 
 const (
@@ -27,7 +29,7 @@ type measurement struct {
 
 	server *process
 	conns  []Conn
-	hist   *histogram // of the calls of a latency scenario
+	hist   *hub.Histogram // of the calls of a latency scenario
 }
 
 // window is what happened between two moments of a measurement.
@@ -201,13 +203,13 @@ func (w window) rates(v values, body int) {
 	v[metricCPU] = client + server
 }
 
-func latencies(v values, h *histogram) {
+func latencies(v values, h *hub.Histogram) {
 	us := func(d time.Duration) float64 { return float64(d) / float64(time.Microsecond) }
-	v[metricP50] = us(h.quantile(0.50))
-	v[metricP99] = us(h.quantile(0.99))
-	v[metricP999] = us(h.quantile(0.999))
-	v[metricMean] = us(h.mean())
-	v[metricMax] = us(h.most)
+	v[metricP50] = us(h.Quantile(0.50))
+	v[metricP99] = us(h.Quantile(0.99))
+	v[metricP999] = us(h.Quantile(0.999))
+	v[metricMean] = us(h.Mean())
+	v[metricMax] = us(h.Max())
 }
 
 // pauses adds the pauses of the world of both processes.

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"github.com/pithos-ipc/pithos/hub"
 )
 
 // Report is the outcome of a run.
@@ -24,10 +26,10 @@ type Result struct {
 	Scenario  string            `json:"scenario"`
 	Row       string            `json:"row"`
 	Metrics   map[string]Spread `json:"metrics"`
-	Histogram []Bucket          `json:"histogram,omitempty"` // of all rounds
+	Histogram []hub.Bucket      `json:"histogram,omitempty"` // of all rounds
 	Errors    []string          `json:"errors,omitempty"`
 
-	hist *histogram
+	hist *hub.Histogram
 }
 
 func newReport(o Options, rows []Row, scenarios []Scenario) *Report {
@@ -42,7 +44,7 @@ func newReport(o Options, rows []Row, scenarios []Scenario) *Report {
 }
 
 // add adds one measurement: its figures or its error.
-func (r *Report) add(scenario, row string, v values, h *histogram, err error) {
+func (r *Report) add(scenario, row string, v values, h *hub.Histogram, err error) {
 	s := r.find(scenario, row)
 	if s == nil {
 		s = &Result{Scenario: scenario, Row: row, Metrics: make(map[string]Spread)}
@@ -57,10 +59,10 @@ func (r *Report) add(scenario, row string, v values, h *histogram, err error) {
 	}
 	if h != nil {
 		if s.hist == nil {
-			s.hist = new(histogram)
+			s.hist = new(hub.Histogram)
 		}
-		s.hist.merge(h)
-		s.Histogram = s.hist.buckets()
+		s.hist.Merge(h)
+		s.Histogram = s.hist.Buckets()
 	}
 	r.Claims = r.judge()
 }

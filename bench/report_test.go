@@ -11,14 +11,16 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/pithos-ipc/pithos/hub"
 )
 
 // sample is a report of two rounds in which the product takes 3 us and 5 us and plain 10 us.
 func sample() *Report {
 	r := newReport(Options{Rounds: 2, Duration: time.Second}, Rows(), Scenarios())
 	for round := range 2 {
-		var h histogram
-		h.add(time.Duration(3+2*round) * time.Microsecond)
+		var h hub.Histogram
+		h.Add(time.Duration(3+2*round) * time.Microsecond)
 		r.add(latencyScenario, rowPithos, values{
 			metricP50: float64(3 + 2*round), metricP999: 30, clientAllocs: 0, serverAllocs: 0.5,
 		}, &h, nil)
