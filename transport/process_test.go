@@ -270,7 +270,9 @@ func TestR8NoMixUp(t *testing.T) {
 // oneConn opens a connection, makes a few calls that carry its number, and closes it, one way or
 // another.
 func oneConn(t *testing.T, address string, o transport.Options, number int64) bool {
-	c, err := transport.Dial(patient(t), address, o)
+	ctx, cancel := newTimeout(patience) // not patient: a million clean-ups are much to keep
+	defer cancel()
+	c, err := transport.Dial(ctx, address, o)
 	if err != nil {
 		t.Errorf("connection %d: %v", number, err)
 		return false

@@ -18,14 +18,14 @@ import (
 // maxVecs is how many pieces one write takes.
 const maxVecs = 16
 
-// raceWrite is how many bytes one write takes in builds with the race detector.
-const raceWrite = 16 << 10
+// raceChunk is how many bytes one read or write takes in builds with the race detector.
+const raceChunk = 16 << 10
 
 // recv reads what is there into b, without waiting.
 func recv(fd int, b []byte) (int, unix.Errno) {
 	if raceEnabled {
-		scratch := make([]byte, len(b))
-		n, err := unix.Read(fd, scratch)
+		var scratch [raceChunk]byte // on the stack: most reads of one that polls find nothing
+		n, err := unix.Read(fd, scratch[:min(len(b), raceChunk)])
 		if err != nil {
 			return 0, errno(err)
 		}
@@ -52,9 +52,9 @@ func rawRecv(fd int, b []byte) (int, unix.Errno) {
 // there are some, travel with the first byte.
 func send(fd int, vecs [][]byte, files []int) (int, unix.Errno) {
 	if raceEnabled {
-		joined := make([]byte, 0, raceWrite)
+		joined := make([]byte, 0, raceChunk)
 		for _, v := range vecs {
-			joined = append(joined, v[:min(len(v), raceWrite-len(joined))]...)
+			joined = append(joined, v[:min(len(v), raceChunk-len(joined))]...)
 		}
 		if len(files) == 0 {
 			n, err := unix.Write(fd, joined)
