@@ -15,6 +15,7 @@ import (
 //	service    -> hub, hub/object, registry        hub           -> transport, wire, balancer
 //	hub/object -> hub, wire                        transport     -> wire
 //	registry/hubreg -> registry, hub               registry/etcd -> registry
+//	procfile   -> supervisor
 //	wire, balancer, supervisor, registry -> nothing of ours
 //
 // A test may also import its own package, all that lies behind its arrows, and transporttest.
@@ -24,6 +25,7 @@ var arrows = map[string][]string{
 	"balancer":                nil,
 	"supervisor":              nil,
 	"registry":                nil,
+	"procfile":                {"supervisor"},
 	"transport":               {"wire"},
 	"transport/transporttest": {"transport", "wire"},
 	"hub":                     {"transport", "wire", "balancer"},
@@ -73,7 +75,7 @@ var fences = map[string]string{
 // syscall outside the fence: they are names, not calls.
 var (
 	signals   = regexp.MustCompile(`^(SIG[A-Z0-9]+|Signal)$`)
-	signalled = []string{"cmd", "supervisor"}
+	signalled = []string{"cmd", "procfile", "supervisor"}
 )
 
 func checkArrows(t *tree, report reporter) {
