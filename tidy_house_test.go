@@ -47,13 +47,14 @@ var edges = map[string][]string{
 // guests are the modules of others that have fixed places, and the folders which those are.
 // Modules that are not named here may be imported outside the core.
 var guests = map[string][]string{
-	"golang.org/x/sys":                  {everywhere},
-	"github.com/valyala/bytebufferpool": {everywhere},
-	"github.com/stretchr/testify":       {inTests},
-	"github.com/spf13/cobra":            {"cmd"},
-	"gonum.org/v1/plot":                 {"bench", "cmd"},
-	"go.etcd.io/etcd":                   {"registry/etcd"},
-	"google.golang.org/grpc":            {"registry/etcd"},
+	"golang.org/x/sys":                      {everywhere},
+	"github.com/valyala/bytebufferpool":     {everywhere},
+	"github.com/stretchr/testify":           {inTests},
+	"github.com/santhosh-tekuri/jsonschema": {inTests},
+	"github.com/spf13/cobra":                {"cmd"},
+	"gonum.org/v1/plot":                     {"bench", "cmd"},
+	"go.etcd.io/etcd":                       {"registry/etcd"},
+	"google.golang.org/grpc":                {"registry/etcd"},
 }
 
 const (
