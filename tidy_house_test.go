@@ -18,7 +18,7 @@ import (
 //	procfile   -> supervisor
 //	wire, balancer, supervisor, registry -> nothing of ours
 //
-// A test may also import its own package, all that lies behind its arrows, and transporttest.
+// A test may also import its own package, all that lies behind its arrows, and what is in testers.
 var arrows = map[string][]string{
 	".":                       nil,
 	"wire":                    nil,
@@ -33,6 +33,13 @@ var arrows = map[string][]string{
 	"service":                 {"hub", "hub/object", "registry"},
 	"registry/hubreg":         {"registry", "hub"},
 	"registry/etcd":           {"registry"},
+	"registry/etcd/etcdtest":  nil,
+	"registry/registrytest":   {"registry", "transport/transporttest"},
+}
+
+// testers are the packages for tests, which any test may import.
+var testers = []string{
+	"transport/transporttest", "registry/registrytest", "registry/etcd/etcdtest",
 }
 
 // edges are the folders that import whatever they like and that nothing imports, but for those
@@ -47,9 +54,11 @@ var edges = map[string][]string{
 // guests are the modules of others that have fixed places, and the folders which those are.
 // Modules that are not named here may be imported outside the core.
 var guests = map[string][]string{
-	"golang.org/x/sys":                      {everywhere},
-	"github.com/valyala/bytebufferpool":     {everywhere},
-	"github.com/stretchr/testify":           {inTests},
+	"golang.org/x/sys":                  {everywhere},
+	"github.com/valyala/bytebufferpool": {everywhere},
+	"github.com/stretchr/testify": {
+		inTests, "registry/registrytest", "registry/etcd/etcdtest",
+	},
 	"github.com/santhosh-tekuri/jsonschema": {inTests},
 	"github.com/spf13/cobra":                {"cmd"},
 	"gonum.org/v1/plot":                     {"bench", "cmd"},
@@ -76,7 +85,7 @@ var fences = map[string]string{
 // syscall outside the fence: they are names, not calls.
 var (
 	signals   = regexp.MustCompile(`^(SIG[A-Z0-9]+|Signal)$`)
-	signalled = []string{"cmd", "procfile", "supervisor"}
+	signalled = []string{"cmd", "procfile", "supervisor", "service", "registry/registrytest"}
 )
 
 func checkArrows(t *tree, report reporter) {
@@ -128,7 +137,7 @@ func mayImport(from, to string, test bool) bool {
 	case isEdge(from):
 		return true
 	case test:
-		return to == "transport/transporttest" || behind(from, to)
+		return slices.Contains(testers, to) || behind(from, to)
 	}
 	return slices.Contains(arrows[from], to)
 }

@@ -1,0 +1,275 @@
+package etcd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+	clientv3 "go.etcd.io/etcd/client/v3"
+	"google.golang.org/grpc"
+)
+
+const (
+	firstPause = 100 * time.Millisecond
+	maxCompare = 100 // keys that one transaction compares; etcd takes 128 by default
+	maxLeases  = 16  // of a registration that are remembered
+)
+
+// lease is what the keeper knows of the lease.
+type lease struct {
+	id      clientv3.LeaseID // NoLease: there is none
+	ttl     time.Duration    // as granted
+	renewed time.Time        // when it was granted or renewed last
+}
+
+// keep does all that has to do with the lease, until the registry is closed.
+func (r *Registry) keep() {
+	pause := firstPause
+	for r.ctx.Err() == nil {
+		next, err := r.round()
+		if err != nil && r.ctx.Err() == nil {
+			next = pause
+			pause = min(2*pause, r.options.TTL/3)
+		} else {
+			pause = firstPause
+		}
+		r.tell(err)
+		timer := time.NewTimer(next)
+		select {
+		case <-r.ctx.Done():
+		case <-r.wake:
+		case <-timer.C:
+		}
+		timer.Stop()
+	}
+}
+
+// tell logs when trouble begins and ends, and lets those go who do not wait for its end.
+func (r *Registry) tell(err error) {
+	r.mu.Lock()
+	before := r.trouble
+	r.trouble = err
+	if err != nil && r.options.Patient {
+		for _, g := range r.entries {
+			if !g.leaving {
+				g.answerLocked(nil)
+			}
+		}
+	}
+	r.mu.Unlock()
+	switch {
+	case r.ctx.Err() != nil:
+	case err != nil && before == nil:
+		r.log.Warn("etcd is out of reach, trying on", "endpoints", r.options.Endpoints,
+			"error", err)
+	case err == nil && before != nil:
+		r.log.Info("etcd is back", "endpoints", r.options.Endpoints)
+	}
+}
+
+// round does what is due and returns when the next round is.
+func (r *Registry) round() (time.Duration, error) {
+	wanting, all := r.due()
+	if len(all) == 0 && r.lease.id == clientv3.NoLease {
+		return time.Hour, nil // until an entry wakes the keeper
+	}
+	ctx, cancel := context.WithTimeout(r.ctx, r.patience())
+	client, err := r.connect(ctx)
+	cancel()
+	if err != nil {
+		return 0, err
+	}
+	if r.lease.id != clientv3.NoLease && time.Since(r.lease.renewed) >= r.lease.ttl/3 {
+		if err := r.renew(client); err != nil {
+			return 0, err
+		}
+		if wanting, err = r.lost(client); err != nil {
+			return 0, err
+		}
+	}
+	if r.lease.id == clientv3.NoLease {
+		if err := r.grant(client); err != nil {
+			return 0, err
+		}
+		_, wanting = r.due()
+	}
+	for _, g := range wanting {
+		if err := r.settle(client, g); err != nil {
+			return 0, err
+		}
+	}
+	return time.Until(r.lease.renewed.Add(r.lease.ttl / 3)), nil
+}
+
+// due returns the registrations that want something, and all of them.
+func (r *Registry) due() (wanting, all []*registration) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, key := range slices.Sorted(maps.Keys(r.entries)) {
+		g := r.entries[key]
+		all = append(all, g)
+		if g.stored != g.version || g.leaving {
+			wanting = append(wanting, g)
+		}
+	}
+	return wanting, all
+}
+
+func (r *Registry) grant(client *clientv3.Client) error {
+	ctx, cancel := context.WithTimeout(r.ctx, r.patience())
+	defer cancel()
+	asked := time.Now()
+	granted, err := client.Grant(ctx, r.seconds())
+	if err != nil {
+		return fmt.Errorf("grant a lease: %w", err)
+	}
+	r.lease = lease{granted.ID, time.Duration(granted.TTL) * time.Second, asked}
+	r.log.Debug("lease granted", "lease", fmt.Sprintf("%x", granted.ID), "ttl", r.lease.ttl)
+	return nil
+}
+
+// renew asks for one renewal. It uses the call below the client's KeepAliveOnce, which repeats what
+// fails without a pause.
+func (r *Registry) renew(client *clientv3.Client) error {
+	ctx, cancel := context.WithTimeout(r.ctx, r.patience())
+	defer cancel()
+	asked := time.Now()
+	ttl, err := renewOnce(ctx, client, r.lease.id)
+	switch {
+	case errors.Is(err, rpctypes.ErrLeaseNotFound) || err == nil && ttl <= 0:
+		r.log.Warn("lease is lost, announcing again", "lease", fmt.Sprintf("%x", r.lease.id))
+		r.lease = lease{}
+		return nil
+	case err != nil:
+		return fmt.Errorf("renew lease %x: %w", r.lease.id, err)
+	}
+	r.lease.ttl, r.lease.renewed = ttl, asked
+	return nil
+}
+
+func renewOnce(ctx context.Context, c *clientv3.Client, id clientv3.LeaseID) (time.Duration,
+	error) {
+	leases := pb.NewLeaseClient(c.ActiveConnection())
+	stream, err := leases.LeaseKeepAlive(ctx, grpc.WaitForReady(false)) // see atOnce
+	if err != nil {
+		return 0, rpctypes.Error(err)
+	}
+	defer stream.CloseSend()
+	// of a stream that broke Recv says why
+	_ = stream.Send(&pb.LeaseKeepAliveRequest{ID: int64(id)})
+	reply, err := stream.Recv()
+	if err != nil {
+		return 0, rpctypes.Error(err)
+	}
+	return time.Duration(reply.TTL) * time.Second, nil
+}
+
+// lost returns the registrations whose keys are not under the lease, and those that want something.
+func (r *Registry) lost(client *clientv3.Client) ([]*registration, error) {
+	wanting, all := r.due()
+	for some := range slices.Chunk(all, maxCompare) {
+		var whole []clientv3.Cmp
+		for _, g := range some {
+			if !slices.Contains(wanting, g) {
+				whole = append(whole,
+					clientv3.Compare(clientv3.LeaseValue(g.key), "=", r.lease.id))
+			}
+		}
+		if len(whole) == 0 || r.lease.id == clientv3.NoLease {
+			continue
+		}
+		ctx, cancel := context.WithTimeout(r.ctx, r.patience())
+		reply, err := client.Txn(ctx).If(whole...).Commit()
+		cancel()
+		if err != nil {
+			return nil, fmt.Errorf("look after %d keys: %w", len(whole), err)
+		}
+		if !reply.Succeeded {
+			wanting = append(wanting, some...) // settle finds which
+		}
+	}
+	return wanting, nil
+}
+
+// settle makes the key of a registration what it has to be.
+func (r *Registry) settle(client *clientv3.Client, g *registration) error {
+	ctx, cancel := context.WithTimeout(r.ctx, r.patience())
+	defer cancel()
+	r.mu.Lock()
+	leaving, version, entry := g.leaving, g.version, g.entry
+	r.mu.Unlock()
+	if leaving {
+		return r.remove(ctx, client, g)
+	}
+	text, err := encode(entry)
+	if err != nil {
+		return fmt.Errorf("etcd: %s: %w", g.key, err)
+	}
+	if !slices.Contains(g.leases, r.lease.id) {
+		g.leases = append(g.leases, r.lease.id)
+		g.leases = g.leases[max(len(g.leases)-maxLeases, 0):]
+	}
+	ours, err := g.put(ctx, client, text)
+	switch {
+	case err != nil:
+		g.unsure = time.Now()
+		if errors.Is(err, rpctypes.ErrLeaseNotFound) {
+			r.lease = lease{}
+		}
+		return fmt.Errorf("put %s: %w", g.key, err)
+	case !ours:
+		r.taken(g)
+	default:
+		r.stored(g, version)
+	}
+	return nil
+}
+
+// put writes the key of g under the latest of its leases, unless another holds it.
+func (g *registration) put(ctx context.Context, c *clientv3.Client, text string) (bool, error) {
+	lease := g.leases[len(g.leases)-1]
+	put := clientv3.OpPut(g.key, text, clientv3.WithLease(lease))
+	free := clientv3.Compare(clientv3.CreateRevision(g.key), "=", 0)
+	reply, err := c.Txn(ctx).If(free).Then(put).Else(clientv3.OpGet(g.key)).Commit()
+	if err != nil || reply.Succeeded {
+		return true, err
+	}
+	there := reply.Responses[0].GetResponseRange().Kvs[0] // in the same revision it is not free
+	switch holder := clientv3.LeaseID(there.Lease); {
+	case !slices.Contains(g.leases, holder):
+		return false, nil
+	case holder == lease && string(there.Value) == text:
+		return true, nil
+	}
+	same := clientv3.Compare(clientv3.ModRevision(g.key), "=", there.ModRevision)
+	reply, err = c.Txn(ctx).If(same).Then(put).Commit()
+	if err == nil && !reply.Succeeded {
+		err = errors.New("key has changed meanwhile")
+	}
+	return true, err
+}
+
+// remove deletes the key of g where it is ours, and then g, unless a put of it may still be under
+// way: then the next rounds do it again.
+func (r *Registry) remove(ctx context.Context, client *clientv3.Client, g *registration) error {
+	for _, id := range g.leases {
+		_, err := client.Txn(ctx).
+			If(clientv3.Compare(clientv3.LeaseValue(g.key), "=", id)).
+			Then(clientv3.OpDelete(g.key)).Commit()
+		if err != nil {
+			return fmt.Errorf("delete %s: %w", g.key, err)
+		}
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	g.answerLocked(nil)
+	if g.unsure.IsZero() || time.Since(g.unsure) > 2*r.patience() {
+		delete(r.entries, g.key)
+	}
+	return nil
+}
