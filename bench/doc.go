@@ -23,9 +23,10 @@
 // plain is a multiplexer as one writes it with care over a net.UnixConn: bufio, a reader
 // goroutine, a pending table under a mutex, writes that coalesce, a reader that never waits for
 // its writer. self is a caller that reads its own answer. raw-spin and raw-block are the limit of
-// the socket: descriptors that no scheduler and no poller of Go's stands before. None of them
-// knows deadlines, cancelling, credit or limits of memory, so they are given an advantage. The
-// spinning one keeps to the same rules of politeness as the product.
+// the socket: descriptors that no scheduler and no poller of Go's stands before. ring is that of
+// shared memory: two bare rings between processes that trust each other. None of them
+// knows deadlines, cancelling, credit or limits of memory, so they are given an advantage. Those
+// that spin keep to the same rules of politeness as the product.
 //
 // # What it does not do
 //

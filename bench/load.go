@@ -44,22 +44,35 @@ const haltTimeout = 20 * time.Second
 func newLoad(s Scenario, conns []Conn) *load {
 	l := &load{}
 	for c, conn := range conns {
+		var workers []*worker
 		for i := range s.calls {
 			w := &worker{load: l, conn: conn, seed: uint64(c<<20 + i)}
 			w.body, w.buf = make([]byte, s.body), make([]byte, s.body)
 			if s.latency {
 				w.hist = new(hub.Histogram)
 			}
-			l.workers = append(l.workers, w)
+			workers = append(workers, w)
 		}
-	}
-	for _, w := range l.workers {
-		if s.Modes&Callbacks == 0 {
-			l.wait.Go(w.run)
-			continue
+		l.workers = append(l.workers, workers...)
+		in, inside := conn.(insider)
+		switch {
+		case inside && s.Modes&(Callbacks|Several) != 0:
+			l.wait.Add(len(workers))
+			in.Inside(func() {
+				for _, w := range workers {
+					w.chain(in)
+				}
+			})
+		case s.Modes&Callbacks != 0:
+			l.wait.Add(len(workers))
+			for _, w := range workers {
+				w.chain(conn.(Pipeliner))
+			}
+		default:
+			for _, w := range workers {
+				l.wait.Go(w.run)
+			}
 		}
-		l.wait.Add(1)
-		w.chain(w.conn.(Pipeliner))
 	}
 	return l
 }
@@ -68,18 +81,9 @@ func newLoad(s Scenario, conns []Conn) *load {
 func (w *worker) run() {
 	base := time.Now()
 	for !w.load.stop.Load() {
-		timed := w.hist != nil && w.load.record.Load()
-		var begin time.Duration
-		if timed {
-			begin = time.Since(base)
-		}
-		w.seed++
-		fill(w.body, w.seed)
+		begin, timed := w.begin(base)
 		reply, err := w.conn.Call(w.body, w.buf)
-		if err == nil {
-			err = check(reply, len(w.body), w.seed)
-		}
-		if err != nil {
+		if err = w.end(reply, err); err != nil {
 			w.load.fail(err)
 			return
 		}
@@ -92,30 +96,51 @@ func (w *worker) run() {
 
 // chain makes a call whose callback makes the next.
 func (w *worker) chain(conn Pipeliner) {
+	base := time.Now()
+	var begin time.Duration
+	var timed bool
 	var done func(reply []byte, err error)
 	next := func() {
-		w.seed++
-		fill(w.body, w.seed)
+		begin, timed = w.begin(base)
 		if err := conn.Go(w.body, w.buf, done); err != nil {
 			w.load.fail(err)
 			w.load.wait.Done()
 		}
 	}
 	done = func(reply []byte, err error) {
-		if err == nil {
-			err = check(reply, len(w.body), w.seed)
-		}
-		if err != nil {
+		if err = w.end(reply, err); err != nil {
 			w.load.fail(err)
 		}
 		if err != nil || w.load.stop.Load() {
 			w.load.wait.Done()
 			return
 		}
+		if timed {
+			w.hist.Add(time.Since(base) - begin)
+		}
 		w.calls.Add(1)
 		next()
 	}
 	next()
+}
+
+// begin writes the next body, and says whether its call is timed and since when.
+func (w *worker) begin(base time.Time) (begin time.Duration, timed bool) {
+	timed = w.hist != nil && w.load.record.Load()
+	if timed {
+		begin = time.Since(base)
+	}
+	w.seed++
+	fill(w.body, w.seed)
+	return begin, timed
+}
+
+// end checks the reply.
+func (w *worker) end(reply []byte, err error) error {
+	if err != nil {
+		return err
+	}
+	return check(reply, len(w.body), w.seed)
 }
 
 func (l *load) fail(err error) {

@@ -18,13 +18,20 @@ const smallFrame = 4 << 10
 // after another, no scheduler in between, the caller and the handler read and write the descriptor.
 type rawConn struct {
 	fd    int      // a duplicate, unknown to the runtime's poller
-	spin  *spinner // nil: the descriptor blocks
+	spin  *spinner // nil: it does not spin, and the descriptor blocks but for Inside
 	limit int      // bytes of the longest body
 	in    []byte   // smallFrame bytes; in[at:end] has been read and not used
 	at    int
 	end   int
 	out   []byte // smallFrame bytes
 	next  uint32 // id of the next call
+
+	calls *stream // of Inside; see raw_stream_linux.go
+	head  []byte  // of the call that is being sent: what is left of out
+	rest  []byte  // of its body: what is left behind head
+	reply []byte  // that is being received; nil: its header has not come
+	got   int     // bytes of it
+	done  chan struct{}
 
 	mu     sync.Mutex
 	closed bool // guarded by mu; fd is no longer ours
@@ -34,11 +41,13 @@ func rawRows() []Row {
 	return []Row{{
 		Name:  rowRawSpin,
 		About: "the limit: the same bytes, non-blocking descriptors, read and write spin",
+		Modes: Several,
 		Serve: func(s Setup) (io.Closer, error) { return serveRaw(s, true) },
 		Dial:  dialEach(func(s Setup) (Conn, error) { return dialRaw(s, true) }),
 	}, {
 		Name:  rowRawBlock,
 		About: "the limit without spinning: the same bytes, blocking read and write",
+		Modes: Several,
 		Serve: func(s Setup) (io.Closer, error) { return serveRaw(s, false) },
 		Dial:  dialEach(func(s Setup) (Conn, error) { return dialRaw(s, false) }),
 	}}
@@ -67,27 +76,38 @@ func newRaw(conn *net.UnixConn, s Setup, spin bool) (*rawConn, error) {
 	defer conn.Close()
 	c := &rawConn{
 		limit: s.MaxBody,
+		calls: newStream(s.MaxCalls),
 		in:    make([]byte, smallFrame),
 		out:   make([]byte, smallFrame),
 	}
 	if spin {
 		c.spin = newSpinner()
 	}
-	raw, err := conn.SyscallConn()
-	if err != nil {
-		return nil, fmt.Errorf("bench: %w", err)
-	}
-	var dupErr error
-	err = raw.Control(func(fd uintptr) {
-		c.fd, dupErr = unix.FcntlInt(fd, unix.F_DUPFD_CLOEXEC, 0)
-	})
-	if err = errors.Join(err, dupErr); err != nil {
-		return nil, fmt.Errorf("bench: %w", err)
+	var err error
+	if c.fd, err = takeSocket(conn); err != nil {
+		return nil, err
 	}
 	if err = unix.SetNonblock(c.fd, spin); err != nil {
 		return nil, errors.Join(fmt.Errorf("bench: %w", err), c.Close())
 	}
 	return c, nil
+}
+
+// takeSocket duplicates the descriptor of a connection, unknown to the runtime's poller.
+func takeSocket(conn *net.UnixConn) (int, error) {
+	raw, err := conn.SyscallConn()
+	if err != nil {
+		return -1, fmt.Errorf("bench: %w", err)
+	}
+	var fd int
+	var dupErr error
+	err = raw.Control(func(own uintptr) {
+		fd, dupErr = unix.FcntlInt(own, unix.F_DUPFD_CLOEXEC, 0)
+	})
+	if err = errors.Join(err, dupErr); err != nil {
+		return -1, fmt.Errorf("bench: %w", err)
+	}
+	return fd, nil
 }
 
 // Call implements Conn.
@@ -131,6 +151,10 @@ func (c *rawConn) serve() {
 
 // Close implements Conn.
 func (c *rawConn) Close() error {
+	if c.done != nil {
+		_ = rawSession{c}.Close() // the goroutine of Inside, if it still waits, hears of it
+		<-c.done
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.closed {
@@ -253,7 +277,7 @@ func (c *rawConn) write(b []byte) error {
 
 // wait spins once more or, when spinning is not allowed, blocks until the descriptor is ready.
 func (c *rawConn) wait(events int16) error {
-	if c.spin.spin() {
+	if c.spin != nil && c.spin.spin() {
 		return nil
 	}
 	fds := [1]unix.PollFd{{Fd: int32(c.fd), Events: events}}
@@ -261,6 +285,8 @@ func (c *rawConn) wait(events int16) error {
 	if err != nil && err != unix.EINTR {
 		return err
 	}
-	c.spin.reset()
+	if c.spin != nil {
+		c.spin.reset()
+	}
 	return nil
 }

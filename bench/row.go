@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"time"
 )
 
@@ -24,8 +25,8 @@ type Pipeliner interface {
 
 	// Go sends body and returns. It never waits for the peer, so a callback may call it. Later
 	// done is called once, with a reply that is borrowed until done returns; buf, lent until
-	// then, is for rows that need a place for it. The bytes of body are the caller's again when
-	// Go has returned.
+	// then, is for rows that need a place for it. Some rows write body after Go has returned, so
+	// it is lent until done, too.
 	Go(body, buf []byte, done func(reply []byte, err error)) error
 }
 
@@ -45,6 +46,8 @@ const (
 	Callers   Mode = 1 << iota // calls from many goroutines at once
 	Callbacks                  // Go: its connections are Pipeliners
 	Idle                       // many connections that cost nothing while nobody calls
+	Several                    // a number of calls under way, in whatever way it does best
+	Many                       // many connections that are busy at once
 )
 
 // Row is a contender: one way to carry calls between two processes. Serve runs in a process of its
@@ -64,6 +67,7 @@ const (
 	rowSelf     = "self"
 	rowRawSpin  = "raw-spin"
 	rowRawBlock = "raw-block"
+	rowRing     = "ring"
 )
 
 // Rows returns every contender in the order of the report, the product first.
@@ -75,7 +79,7 @@ func baselineRows() []Row {
 	rows := []Row{{
 		Name:  rowPlain,
 		About: "net.UnixConn multiplexer: bufio, a reader goroutine, a writer that coalesces",
-		Modes: Callers | Callbacks | Idle,
+		Modes: Callers | Callbacks | Several | Many | Idle,
 		Serve: servePlain,
 		Dial:  dialEach(dialPlain),
 	}, {
@@ -85,7 +89,7 @@ func baselineRows() []Row {
 		Serve: serveSelf,
 		Dial:  dialEach(dialSelf),
 	}}
-	return append(rows, rawRows()...)
+	return slices.Concat(rows, rawRows(), ringRows())
 }
 
 // dialEach makes a Dial of a function that opens one connection.

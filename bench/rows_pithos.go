@@ -39,7 +39,7 @@ func pithosRow(name, about string, options func(Setup) transport.Options) Row {
 	return Row{
 		Name:  name,
 		About: about,
-		Modes: Callers | Callbacks | Idle,
+		Modes: Callers | Callbacks | Several | Many | Idle,
 		Serve: func(s Setup) (io.Closer, error) {
 			o := options(s)
 			o.Handler = transport.HandlerFunc(reply)

@@ -29,6 +29,8 @@ const (
 	callers1000Scenario  = "callers-1000"
 	callback64Scenario   = "callbacks-64"
 	callback1000Scenario = "callbacks-1000"
+	body64KScenario      = "body-64k"
+	body64K8Scenario     = "body-64k-8"
 	body1MScenario       = "body-1m"
 	pausesScenario       = "pauses"
 	idleScenario         = "idle"
@@ -51,6 +53,19 @@ func Scenarios() []Scenario {
 	callbacks := func(name, about string, conns, calls int) Scenario {
 		s := callers(name, about, conns, calls)
 		s.About, s.Modes = about+", callbacks", Callbacks
+		if conns > 1 {
+			s.Modes |= Many
+		}
+		return s
+	}
+	body := func(name, about string, size, calls int) Scenario {
+		s := Scenario{
+			Name: name, About: about, body: size, conns: 1, calls: calls, latency: true,
+			columns: bodyColumns,
+		}
+		if calls > 1 {
+			s.Modes = Several
+		}
 		return s
 	}
 	return []Scenario{{
@@ -66,13 +81,10 @@ func Scenarios() []Scenario {
 		callbacks(callback1000Scenario, "64 bytes, 1,000 under way on one connection", 1, 1000),
 		callers("callers-16x16", "64 bytes, 16 connections with 16 under way each", 16, 16),
 		callbacks("callbacks-16x16", "64 bytes, 16 connections with 16 under way each", 16, 16),
+		body(body64KScenario, "64 KiB each way, one call under way", 64<<10, 1),
+		body(body64K8Scenario, "64 KiB each way, 8 calls under way", 64<<10, 8),
+		body(body1MScenario, "1 MiB each way, one call under way", 1<<20, 1),
 		{
-			Name: "body-64k", About: "64 KiB each way, one call under way",
-			body: 64 << 10, conns: 1, calls: 1, latency: true, columns: bodyColumns,
-		}, {
-			Name: body1MScenario, About: "1 MiB each way, one call under way",
-			body: 1 << 20, conns: 1, calls: 1, latency: true, columns: bodyColumns,
-		}, {
 			Name: pausesScenario,
 			About: "stop-the-world delay: both processes stop every 1 ms and collect every " +
 				"20 ms, one call under way for every two processors, so that each can spin",

@@ -7,13 +7,16 @@ import (
 
 // The rules of a polite spin, the same as the product's: poll some times, then yield the processor,
 // and let the Go scheduler have a turn often enough that a stop of the world never waits long.
-// Yields that take long show that others want the processor: no spinning for a while then.
+// A slow yield ends the spin. Those that take as long as a busy process does show that others want
+// the processor: no spinning for a while then.
 const (
 	pollsPerYield = 20
 	yieldsPerTurn = 16
 	turnTime      = 20 * time.Microsecond
+	sharedYield   = 2 * time.Microsecond // somebody else had the processor: yield at each poll
 	slowYield     = 50 * time.Microsecond
-	slowWeight    = 8  // what a slow yield adds to the suspicion; a fast one takes one off
+	hogYield      = 400 * time.Microsecond
+	slowWeight    = 8  // what a yield over hogYield adds to the suspicion; a fast one takes one off
 	suspicious    = 16 // from here on there is no spinning
 	firstQuiet    = 10 * time.Millisecond
 	lastQuiet     = time.Second
@@ -27,6 +30,7 @@ type spinner struct {
 	turn   time.Duration // when the scheduler last had its turn in this wait
 	polls  int           // empty ones of this wait
 	yields int           // since the scheduler had its turn
+	shared bool          // the last yield let somebody run, perhaps the peer
 
 	suspicion int
 	quiet     time.Duration // how long the last silence lasted; 0: yields are fast again
@@ -36,16 +40,19 @@ type spinner struct {
 func newSpinner() *spinner { return &spinner{base: time.Now()} }
 
 // reset begins a new wait.
-func (s *spinner) reset() { s.polls, s.yields = 0, 0 }
+func (s *spinner) reset() { s.polls, s.yields, s.begun = 0, 0, 0 }
 
 // spin is called after each empty poll. False means block.
 func (s *spinner) spin() bool {
 	s.polls++
-	if s.polls%pollsPerYield != 0 {
+	if s.polls%pollsPerYield != 0 && !s.shared {
 		return s.polls > 1 || s.until == 0 || time.Since(s.base) >= s.until
 	}
 	before := time.Since(s.base)
-	if s.polls == pollsPerYield {
+	if before < s.until {
+		return false
+	}
+	if s.begun == 0 {
 		s.begun, s.turn = before, before
 	}
 	if before-s.begun > spinLimit {
@@ -63,13 +70,18 @@ func (s *spinner) spin() bool {
 
 // judge says whether a yield that lasted from before until now lets the spin go on.
 func (s *spinner) judge(now, before time.Duration) bool {
-	if now-before <= slowYield {
+	took := now - before
+	if took <= slowYield {
+		s.shared = took > sharedYield
 		if s.suspicion > 0 {
 			s.suspicion--
 		} else {
 			s.quiet = 0
 		}
 		return true
+	}
+	if took < hogYield {
+		return false
 	}
 	if s.suspicion += slowWeight; s.suspicion >= suspicious {
 		s.suspicion = suspicious - slowWeight // the next slow one proves it again
