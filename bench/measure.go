@@ -16,6 +16,7 @@ const (
 	mega        = 1e6
 	shortWarmUp = 20 * time.Millisecond
 	settleTime  = 500 * time.Millisecond // after which an idle connection must be at rest
+	stretchTime = 10 * time.Second       // that a window may last for want of calls
 )
 
 // measurement is one row in one scenario in one round: a server process of its own, and the
@@ -125,16 +126,17 @@ func (m *measurement) watch(ctx context.Context, l *load) (window, error) {
 	if err := sleep(ctx, max(m.duration/10, shortWarmUp)); err != nil {
 		return window{}, err
 	}
-	w, err := m.window(ctx, m.duration, func(on bool) uint64 {
+	w, err := m.window(ctx, m.duration, len(l.workers)+1, func(on bool) uint64 {
 		l.record.Store(on)
 		return l.calls()
 	})
 	return w, errors.Join(l.failed(), err)
 }
 
-// window measures for a time. mark is called at its begin and its end and returns the calls so far.
+// window measures for a time, or longer until least calls have ended: on a busy machine a short
+// window may see none. mark is called at its begin and its end and returns the calls so far.
 func (m *measurement) window(
-	ctx context.Context, d time.Duration, mark func(on bool) uint64,
+	ctx context.Context, d time.Duration, least int, mark func(on bool) uint64,
 ) (w window, err error) {
 	var profile profiler
 	if m.profile != "" {
@@ -153,6 +155,10 @@ func (m *measurement) window(
 	from := mark(true)
 	timer.Reset(d)
 	err = wait(ctx, timer)
+	for err == nil && mark(true)-from < uint64(least) && time.Since(begin) < stretchTime {
+		timer.Reset(d)
+		err = wait(ctx, timer)
+	}
 	w.calls = mark(false) - from
 	w.elapsed = time.Since(begin)
 	w.client.To = usageAfter()
@@ -171,7 +177,7 @@ func (m *measurement) idle(ctx context.Context) (values, error) {
 	if err := sleep(ctx, min(settleTime, 5*m.duration)); err != nil {
 		return nil, err
 	}
-	w, err := m.window(ctx, idleFactor*m.duration, func(bool) uint64 { return 0 })
+	w, err := m.window(ctx, idleFactor*m.duration, 0, func(bool) uint64 { return 0 })
 	if err != nil {
 		return nil, err
 	}
