@@ -24,9 +24,8 @@ const timeoutClass = "MessengerRequestTimeoutError"
 type timeout struct {
 	ms float64
 	// text is the timeout as the message said it, when that was not a number. It is borrowed until
-	// kept.
+	// keep has made a copy.
 	text []byte
-	kept string
 }
 
 // parseTimeout reads message.timeout as Pandora does: whatever is false gives the default, numbers
@@ -44,9 +43,7 @@ func parseTimeout(raw []byte) timeout {
 
 // keep makes t independent of the message that it was read from.
 func (t *timeout) keep() {
-	if t.text != nil {
-		t.kept, t.text = string(js.AppendToString(nil, t.text)), nil
-	}
+	t.text = append([]byte(nil), t.text...)
 }
 
 // duration is what JavaScript's setTimeout would wait: whole milliseconds, at least one, which is
@@ -63,10 +60,7 @@ func (t *timeout) duration() time.Duration {
 
 // append appends t as JavaScript prints it.
 func (t *timeout) append(dst []byte) []byte {
-	switch {
-	case t.kept != "":
-		return append(dst, t.kept...)
-	case t.text != nil:
+	if t.text != nil {
 		return js.AppendToString(dst, t.text)
 	}
 	return js.AppendFloat(dst, t.ms)

@@ -137,15 +137,17 @@ func small(raw []byte) (float64, bool) {
 }
 
 // ToNumber is what Number(value) gives in JavaScript: numbers are themselves, strings are read as
-// number literals, true is 1, false and null are 0, and the rest is NaN. Arrays and objects are NaN
-// here, too, though JavaScript would turn [5] into 5.
+// number literals, true is 1, false and null are 0, arrays are read as the strings that they turn
+// into, and the rest is NaN.
 func ToNumber(raw []byte) float64 {
+	var buf [64]byte
 	switch KindOf(raw) {
 	case Number:
 		return Float(raw)
 	case String:
-		var buf [64]byte
 		return stringToNumber(AppendString(buf[:0], raw))
+	case Array:
+		return stringToNumber(AppendToString(buf[:0], raw))
 	case True:
 		return 1
 	case False, Null:
@@ -236,9 +238,16 @@ func trim(b []byte) []byte {
 	return bytes.Trim(b, cut)
 }
 
-// AppendToString appends what String(value) gives in JavaScript, but for arrays, which are shown as
-// they are written.
+// AppendToString appends what String(value) gives in JavaScript.
 func AppendToString(dst, raw []byte) []byte {
+	if KindOf(raw) == Array {
+		return appendJoined(dst, raw)
+	}
+	return appendItem(dst, raw)
+}
+
+// appendItem is AppendToString for what is not an array.
+func appendItem(dst, raw []byte) []byte {
 	switch KindOf(raw) {
 	case Undefined:
 		return append(dst, "undefined"...)
@@ -250,6 +259,27 @@ func AppendToString(dst, raw []byte) []byte {
 		return append(dst, "[object Object]"...)
 	}
 	return append(dst, raw...)
+}
+
+// appendJoined appends the items of an array with commas between, as Array.prototype.toString does:
+// null is nothing, and an array inside is joined, too, so that its brackets fall away.
+func appendJoined(dst, raw []byte) []byte {
+	for i := 0; i < len(raw); {
+		switch c := raw[i]; {
+		case c == ',':
+			dst = append(dst, c)
+			i++
+		case c == '[' || c == ']' || c <= ' ':
+			i++
+		default:
+			n := skip(raw, i)
+			if c != 'n' {
+				dst = appendItem(dst, raw[i:n])
+			}
+			i = n
+		}
+	}
+	return dst
 }
 
 // AppendFloat appends f as JavaScript prints numbers (ECMA-262, Number::toString): the shortest

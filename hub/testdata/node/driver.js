@@ -1,5 +1,5 @@
 'use strict';
-// Plays the cases of cases.js with Pandora's own clients against the hub at $PANDORA_TMP_DIR.
+// Plays the cases with Pandora's own clients, and by hand, against the hub at $PANDORA_TMP_DIR.
 //
 //   node driver.js 1|2|mixed [name ...]      which clients; which cases, all of them without names
 //
@@ -10,6 +10,7 @@ const assert = require('node:assert/strict');
 const path = require('node:path');
 const { fork } = require('node:child_process');
 const readline = require('node:readline');
+const { Raw } = require('./raw.js');
 const load = require('node:module').createRequire(path.join(process.env.CLIENTS, 'package.json'));
 
 const [mode, ...only] = process.argv.slice(2);
@@ -19,11 +20,15 @@ const sleep = (ms) => new Promise((done) => setTimeout(done, ms));
 const say = (what) => process.stdout.write(JSON.stringify(what) + '\n');
 const input = readline.createInterface({ input: process.stdin });
 
+const cases = { ...require('./cases.js'), ...require('./rawcases.js'), ...require('./hostile.js') };
+
 let turn = 0, names = 0;
 
 // Play is what one case gets. What it makes is torn down after the case.
 class Play {
-  constructor() { this.assert = assert; this.sleep = sleep; this.clients = []; this.children = []; }
+  constructor() {
+    Object.assign(this, { assert, sleep, clients: [], children: [], raws: [] });
+  }
 
   // version is 1 or 2; mixed takes them in turns
   version() { return mode === 'mixed' ? 1 + (turn++ % 2) : Number(mode); }
@@ -45,6 +50,15 @@ class Play {
     this.clients.push(f.getHubClient());
     await this.within(4000, f.start(), 'start of a facade');
     return f;
+  }
+
+  // raw is a peer whose frames are made by hand; with a location it is online
+  async raw(location, options) {
+    const p = new Raw();
+    this.raws.push(p);
+    await this.within(4000, p.connect(options), 'connecting');
+    if (location) assert.deepEqual(await p.online(location), { success: true });
+    return p;
   }
 
   // serve has the client answer an action with what fn makes of the message
@@ -97,13 +111,14 @@ class Play {
       if (m) { m._connect = () => {}; m.close(); }
     }
     for (const c of this.children) c.kill('SIGKILL');
+    for (const p of this.raws) p.socket.destroy();
     await sleep(5);
   }
 }
 
 async function main() {
   const hold = setInterval(() => {}, 1000); // the sockets of the clients keep no process alive
-  for (const [name, run] of Object.entries(require('./cases.js'))) {
+  for (const [name, run] of Object.entries(cases)) {
     if (only.length && !only.includes(name)) continue;
     const play = new Play(), began = Date.now();
     let why = '';
