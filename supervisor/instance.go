@@ -165,9 +165,9 @@ func (l *loop) due(i *inst) {
 		i.restarts++
 		l.move(i, due, "")
 	case Starting:
-		l.fail1(i, fmt.Sprintf("not ready within %v", i.run.spec.Ready.Window))
+		l.breakOff(i, fmt.Sprintf("not ready within %v", i.run.spec.Ready.Window))
 	case Ready:
-		l.fail1(i, fmt.Sprintf("no WATCHDOG=1 within %v", i.run.spec.Ready.Watchdog))
+		l.breakOff(i, fmt.Sprintf("no WATCHDOG=1 within %v", i.run.spec.Ready.Watchdog))
 		l.kill(i)
 	case Stopping:
 		if !i.run.killed {
@@ -184,8 +184,8 @@ func (l *loop) due(i *inst) {
 	}
 }
 
-// fail1 stops i, which is wanted, for a reason.
-func (l *loop) fail1(i *inst, reason string) {
+// breakOff stops i, which is wanted, for a reason.
+func (l *loop) breakOff(i *inst, reason string) {
 	i.run.failure = reason
 	l.move(i, breaks, reason)
 	l.stop(i)
@@ -214,6 +214,8 @@ func (l *loop) report(i *inst, r *run, rep report) {
 		return // given up
 	}
 	switch {
+	case rep.followed:
+		r.pid = rep.pid
 	case rep.pid != 0:
 		r.pid, r.started = rep.pid, time.Now()
 		i.hist.started = r.started

@@ -41,6 +41,12 @@ type launcher interface {
 	close() error
 }
 
+// An adopter is a launcher that knows of MAINPID: when the leader of the run ends, the process of
+// that pid is its leader, if it is one of the run.
+type adopter interface {
+	adopt(run uint64, pid int)
+}
+
 // An order is what a launcher needs to start a run. The files are its own: it closes them.
 type order struct {
 	id     uint64
@@ -59,6 +65,7 @@ type order struct {
 // comes the exit of the leader, and if there is a rest, an empty report when that is gone.
 type report struct {
 	pid       int
+	followed  bool   // with a pid: it leads now, the run goes on
 	warning   string // with a pid: something that was wanted could not be done
 	err       error
 	permanent bool // with an err: it will be the same next time
@@ -238,6 +245,9 @@ func (l *loop) noticed(i *inst, r *run, n notice) {
 	if n.status != nil {
 		i.text = *n.status
 	}
+	if a, ok := l.launcher.(adopter); ok && n.mainPID != 0 {
+		a.adopt(r.id, n.mainPID)
+	}
 	switch {
 	case n.ready:
 		r.notified = true
@@ -251,7 +261,7 @@ func (l *loop) noticed(i *inst, r *run, n notice) {
 	}
 	switch {
 	case n.trigger && i.state == Ready:
-		l.fail1(i, "WATCHDOG=trigger")
+		l.breakOff(i, "WATCHDOG=trigger")
 	case n.watchdog:
 		l.feedWatchdog(i)
 	}

@@ -72,7 +72,7 @@ type Readiness struct {
 	Notify bool
 	// Probe is asked every Interval (by default 250 ms), within Timeout each (5 s), until it
 	// returns nil.
-	Probe    Probe
+	Probe    Probe `json:"-"`
 	Interval time.Duration
 	Timeout  time.Duration
 	// After is 100 ms by default; a negative one is none.
@@ -123,20 +123,14 @@ const (
 
 func (p FullPolicy) String() string { return name([]string{"drop", "block"}, int(p)) }
 
-// Limits are what an instance may use; 0 is no limit. Those of the first group need a cgroup v2
-// that is delegated to the user; where there is none, a Warning says so and the instance runs
-// without.
+// Limits are what an instance may use, all its processes together; 0 is no limit. They need a
+// cgroup v2 that is delegated to the user; where there is none, a Warning says so and the instance
+// runs without.
 type Limits struct {
-	Memory    int64   // bytes, of all its processes; beyond it the kernel kills them
+	Memory    int64   // bytes; beyond it the kernel kills them all
 	CPU       float64 // processors, 0.5 is half of one
 	Processes int64   // and threads
-
-	OpenFiles uint64 // RLIMIT_NOFILE
-	CoreSize  uint64 // RLIMIT_CORE in bytes; note that 0 leaves it as it is
 }
-
-// cgrouped says whether the limits need a cgroup.
-func (l Limits) cgrouped() bool { return l.Memory > 0 || l.CPU > 0 || l.Processes > 0 }
 
 // An Instance names one running instance of a process.
 type Instance struct {
