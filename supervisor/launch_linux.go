@@ -81,17 +81,18 @@ func (l *wardenLauncher) launch(o order) {
 	defer o.stderr.Close()
 	c := &charge{order: o, pidfd: -1, tag: l.token + "." + strconv.FormatUint(o.id, 10)}
 	files := []int{int(o.stdout.Fd()), int(o.stderr.Fd())}
-	if folder, err := l.cgroup.make(o.id, o.limits); err == nil {
+	if folder, err := l.cgroup.make(o.id, o.limits.grouped()); err == nil {
 		fd, err := unix.Open(folder, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 		if err == nil {
 			defer unix.Close(fd)
 			files, c.group = append(files, fd), folder
 		}
-	} else if o.limits != (Limits{}) {
+	} else if o.limits.grouped() != (Limits{}) {
 		c.warned = "runs without limits: " + err.Error()
 	}
 	m := message{Kind: msgLaunch, Run: o.id, Launch: &launchOrder{
 		Path: o.path, Argv: o.argv, Env: o.env, Dir: o.dir, Tag: c.tag, Cgroup: c.group,
+		OpenFiles: o.limits.OpenFiles,
 	}}
 	l.mu.Lock()
 	p := l.now
@@ -200,7 +201,7 @@ func (l *wardenLauncher) told(m message) {
 		c.report(report{pid: m.PID, warning: c.warned, followed: m.Kind == msgFollowed})
 	case msgFailed:
 		l.end(c)
-		err, permanent := startError(c.path, syscall.Errno(m.Errno))
+		err, permanent := startError(c.path, m.Text, syscall.Errno(m.Errno))
 		c.report(report{err: err, permanent: permanent})
 	case msgEnded:
 		e := exitOf(unix.WaitStatus(m.Status))
@@ -227,7 +228,7 @@ func (l *wardenLauncher) end(c *charge) {
 }
 
 // startError says why a file could not be started, and whether it will be so again.
-func startError(path string, errno syscall.Errno) (err error, permanent bool) {
+func startError(path, text string, errno syscall.Errno) (err error, permanent bool) {
 	why := ""
 	permanent = true
 	switch errno {
@@ -243,10 +244,10 @@ func startError(path string, errno syscall.Errno) (err error, permanent bool) {
 	default:
 		permanent = false
 	}
-	if why != "" {
-		return fmt.Errorf("command %s: %s: %w", path, why, errno), permanent
+	if why == "" {
+		return fmt.Errorf("command %s: %s", path, text), permanent
 	}
-	return fmt.Errorf("command %s: %w", path, errno), permanent
+	return fmt.Errorf("command %s: %s: %w", path, why, errno), permanent
 }
 
 // endLeft ends what a warden that was killed has left: the kernel has killed the leaders.

@@ -30,7 +30,7 @@ type message struct {
 	Launch *launchOrder // of launch
 	Signal int          // of signal
 	PID    int          // of started, followed and adopt
-	Text   string       // of failed: what was done
+	Text   string       // of failed
 	Errno  int          // of failed
 	Status uint32       // of ended: as wait(2) gives it
 	Rest   bool         // of ended: something is left
@@ -58,6 +58,8 @@ type launchOrder struct {
 	Dir    string
 	Tag    string // the value of PITHOS_RUN
 	Cgroup string // "" is none
+
+	OpenFiles uint64 // RLIMIT_NOFILE; 0 leaves it
 }
 
 const (

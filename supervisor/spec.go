@@ -123,13 +123,20 @@ const (
 
 func (p FullPolicy) String() string { return name([]string{"drop", "block"}, int(p)) }
 
-// Limits are what an instance may use, all its processes together; 0 is no limit. They need a
-// cgroup v2 that is delegated to the user; where there is none, a Warning says so and the instance
-// runs without.
+// Limits are what an instance may use, all its processes together; 0 is no limit. All but OpenFiles
+// need a cgroup v2 that is delegated to the user; where there is none, a Warning says so and the
+// instance runs without.
 type Limits struct {
 	Memory    int64   // bytes; beyond it the kernel kills them all
 	CPU       float64 // processors, 0.5 is half of one
 	Processes int64   // and threads
+	OpenFiles uint64  // of each process (RLIMIT_NOFILE)
+}
+
+// grouped returns those that need a cgroup.
+func (l Limits) grouped() Limits {
+	l.OpenFiles = 0
+	return l
 }
 
 // An Instance names one running instance of a process.

@@ -1,6 +1,7 @@
 package supervisor
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net"
@@ -160,7 +161,7 @@ func (w *warden) tell(m message, files ...int) { _ = writeMessage(w.conn, m, fil
 func (w *warden) launch(o parcel) {
 	l := o.Launch
 	if l == nil || len(o.files) < 2 {
-		w.tell(message{Kind: msgFailed, Run: o.Run, Text: "launch", Errno: int(unix.EINVAL)})
+		w.tell(message{Kind: msgFailed, Run: o.Run, Text: "no files came", Errno: int(unix.EIO)})
 		return
 	}
 	r := &ward{id: o.Run, tag: l.Tag, pidfd: -1, cgroup: l.Cgroup}
@@ -176,11 +177,13 @@ func (w *warden) launch(o parcel) {
 	if l.Cgroup != "" && len(o.files) > 2 {
 		attr.Sys.UseCgroupFD, attr.Sys.CgroupFD = true, o.files[2]
 	}
-	pid, err := syscall.ForkExec(l.Path, l.Argv, attr)
+	pid, err := start(l, attr)
 	if err != nil {
-		errno := syscall.Errno(0)
-		errors.As(err, &errno)
-		w.tell(message{Kind: msgFailed, Run: o.Run, Text: "start " + l.Path, Errno: int(errno)})
+		failed := message{Kind: msgFailed, Run: o.Run, Text: err.Error()}
+		if errno := syscall.Errno(0); errors.As(err, &errno) {
+			failed.Errno = int(errno)
+		}
+		w.tell(failed)
 		return
 	}
 	r.leader = pid
@@ -191,6 +194,28 @@ func (w *warden) launch(o parcel) {
 		return
 	}
 	w.tell(started, r.pidfd)
+}
+
+// start starts a process. One with a limit of its own stops as a traced one does when it has become
+// the new program and has not run yet; then the limit is set, and it goes on untraced. (Go gives
+// children the limit that its own runtime found; so setting the warden's would not reach them.)
+func start(l *launchOrder, attr *syscall.ProcAttr) (int, error) {
+	attr.Sys.Ptrace = l.OpenFiles > 0
+	pid, err := syscall.ForkExec(l.Path, l.Argv, attr)
+	if err != nil || l.OpenFiles == 0 {
+		return pid, err
+	}
+	var status unix.WaitStatus
+	_, err = unix.Wait4(pid, &status, unix.WALL, nil)
+	if err == nil && status.Stopped() {
+		limit := &unix.Rlimit{Cur: l.OpenFiles, Max: l.OpenFiles}
+		if err = unix.Prlimit(pid, unix.RLIMIT_NOFILE, limit, nil); err == nil {
+			return pid, unix.PtraceDetach(pid)
+		}
+	}
+	_ = unix.Kill(pid, unix.SIGKILL) // it is our child, and not reaped
+	_, _ = unix.Wait4(pid, nil, unix.WALL, nil)
+	return 0, fmt.Errorf("limit of %d open files: %w", l.OpenFiles, cmp.Or(err, error(unix.ESRCH)))
 }
 
 // signal sends sig to the group of r, while its leader is not reaped, and otherwise to each process
