@@ -20,6 +20,7 @@ type dumpFlags struct {
 	as      string
 	maxBody uint32
 	width   int
+	json    bool
 }
 
 func newDump() *cobra.Command {
@@ -36,11 +37,15 @@ Whether the stream is native is told by its first frame with a body, as in the p
 except that any native frame will do; --as decides it otherwise. Bodies that are not native
 must be JSON.
 
+A file that "pithos tap" has written is recognized by its first bytes: each line is a frame
+then that has passed the hub, with its time and its names.
+
 Where the stream goes wrong, or ends inside a frame, the offset is said and the exit code is
 1.`,
 		Example: `  pithos dump capture.bin
   nc -lU /tmp/tap.sock | pithos dump
   pithos dump --hex '28 0000002a 00000001 02   # a ping'
+  pithos tap -o frames.tap; pithos dump frames.tap
   xxd -p capture.bin | pithos dump --hex -
   pithos dump --as pandora --max-body 67108864 hub.bin`,
 		Args: cobra.MaximumNArgs(1),
@@ -61,6 +66,7 @@ Where the stream goes wrong, or ends inside a frame, the offset is said and the 
 	flags.StringVar(&f.hex, "hex", "", `hexadecimal text instead of a file; "-": standard input`)
 	flags.StringVar(&f.as, "as", "auto", "what the stream is: auto, native, pandora")
 	flags.Uint32Var(&f.maxBody, "max-body", wire.DefaultMaxBody, "largest payload, in bytes")
+	flags.BoolVar(&f.json, "json", false, "each frame that a tap has recorded as an object of JSON")
 	flags.IntVar(&f.width, "width", 60, "how much of a payload is shown, in characters")
 	return cmd
 }
@@ -90,7 +96,7 @@ func (f *dumpFlags) open(cmd *cobra.Command, args []string) (in io.Reader, done 
 // dumper checks the other flags and makes the dumper of in.
 func (f *dumpFlags) dumper(in io.Reader, out io.Writer) (*dumper, error) {
 	d := &dumper{in: bufio.NewReaderSize(in, 64<<10), out: bufio.NewWriter(out),
-		maxBody: f.maxBody, width: f.width, parts: make(map[partKey]struct{})}
+		maxBody: f.maxBody, width: f.width, json: f.json, parts: make(map[partKey]struct{})}
 	switch f.as {
 	case "auto":
 	case "native":
@@ -117,10 +123,19 @@ type hexReader struct {
 	high    byte // first digit of a byte whose second one has not come
 	half    bool // high is set
 	comment bool // until the end of the line
+	err     error
 }
 
-// Read gives the bytes of the digits that are there, at least one.
-func (r *hexReader) Read(p []byte) (int, error) {
+// Read gives the bytes of the digits that are there, at least one. An error is given again and
+// again.
+func (r *hexReader) Read(p []byte) (n int, err error) {
+	if r.err == nil {
+		n, r.err = r.read(p)
+	}
+	return n, r.err
+}
+
+func (r *hexReader) read(p []byte) (int, error) {
 	n := 0
 	for n < len(p) && (n == 0 || r.in.Buffered() > 0) {
 		c, err := r.in.ReadByte()

@@ -39,6 +39,7 @@ type dumper struct {
 	out     *bufio.Writer
 	maxBody uint32
 	width   int
+	json    bool
 	dialect dialect
 	at      int64        // where the frame begins, in bytes from the start of the stream
 	body    bytes.Buffer // what is kept of its body
@@ -51,8 +52,15 @@ type partKey struct {
 	id    uint32
 }
 
-// run prints a line for each frame until the stream ends or goes wrong.
+// run prints a line for each frame until the stream ends or goes wrong. What a tap has written is
+// told by how it begins.
 func (d *dumper) run() error {
+	if magic, _ := d.in.Peek(len(wire.TapMagic)); string(magic) == wire.TapMagic {
+		return d.tapped()
+	}
+	if d.json {
+		return errors.New("--json: only for what a tap has written")
+	}
 	for {
 		more, err := d.next()
 		if err != nil || !more {
@@ -195,7 +203,7 @@ func (d *dumper) foreign(h wire.Header) (string, error) {
 		var v any
 		return "", json.Unmarshal(d.body.Bytes(), &v)
 	}
-	return d.shown(d.body.Bytes(), int(h.Length)), nil
+	return show(d.body.Bytes(), int(h.Length), d.width), nil
 }
 
 // place says where in the stream err, which is about the body, belongs.
@@ -219,7 +227,7 @@ func (d *dumper) payload(b []byte, size int) string {
 	if size == 0 || d.width == 0 {
 		return byteWords(size)
 	}
-	return byteWords(size) + ": " + d.shown(b, size)
+	return byteWords(size) + ": " + show(b, size, d.width)
 }
 
 func byteWords(n int) string {
@@ -229,17 +237,18 @@ func byteWords(n int) string {
 	return fmt.Sprintf("%d bytes", n)
 }
 
-// shown is the start of a payload of size bytes: as text where it is text, else in hexadecimal.
-func (d *dumper) shown(b []byte, size int) string {
+// show is the start of a payload of size bytes, width characters of it: as text where it is text,
+// else in hexadecimal.
+func show(b []byte, size, width int) string {
 	var text strings.Builder
 	n, i := 0, 0
-	for ; i < len(b) && n < d.width; n++ {
+	for ; i < len(b) && n < width; n++ {
 		r, k := utf8.DecodeRune(b[i:])
 		if r == utf8.RuneError && k <= 1 {
 			if size > len(b) && !utf8.FullRune(b[i:]) {
 				break
 			}
-			short := b[:min(len(b), max(1, d.width/2))]
+			short := b[:min(len(b), max(1, width/2))]
 			return "0x" + hex.EncodeToString(short) + dots(size > len(short))
 		}
 		if unicode.IsPrint(r) {
