@@ -1,6 +1,26 @@
 // Package service is what the main of a process calls: it starts the services of the process in the
 // order of their dependencies, waits, and stops them in reverse.
 //
+//	func main() {
+//		service.Main(
+//			service.Definition{Name: "db", New: newDB},
+//			service.Definition{Name: "web", DependsOn: []string{"db"}, New: newWeb},
+//		)
+//	}
+//
+//	func newWeb(e *service.Env) (service.Service, error) {
+//		w := &web{port: 80}
+//		if err := e.Config(&w.settings); err != nil {
+//			return nil, err
+//		}
+//		var err error
+//		w.db, err = service.Dependency[*db](e, "db")
+//		return w, err
+//	}
+//
+// A process that is told to stop by SIGTERM or SIGINT stops web, then db, each within its window,
+// and exits. A second signal forces it.
+//
 // # What a supervisor tells a process
 //
 // A supervisor says by one environment variable, PITHOS_SERVICES, which of its services a process
@@ -29,4 +49,7 @@
 //
 // Readiness, the beginning of the end and the watchdog are told by sd_notify(3), so that a process
 // runs under systemd unchanged.
+//
+// The package starts no processes, restarts nothing (that is the supervisor's work, which sees the
+// process end), and reads no files.
 package service
