@@ -31,6 +31,7 @@ const childEnv = "PITHOS_BENCH_CHILD"
 // job is what a child is for.
 type job struct {
 	Row     string `json:"row,omitempty"` // serve this row
+	Hub     bool   `json:"hub,omitempty"` // as its hub
 	Setup   Setup  `json:"setup"`
 	Collect bool   `json:"collect,omitempty"` // force garbage collections
 	Profile string `json:"profile,omitempty"` // write a CPU profile of the measurement here
@@ -68,7 +69,11 @@ func beServer(j job, in io.Reader, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	server, err := rows[0].Serve(j.Setup)
+	serve := rows[0].Serve
+	if j.Hub {
+		serve = rows[0].Hub
+	}
+	server, err := serve(j.Setup)
 	if err != nil {
 		return err
 	}

@@ -14,6 +14,8 @@
 //	  |                                            |
 //	  '--- window: calls, usage <--- a pipe --- usage, profile
 //
+// A row over a hub has one child more, which the other two processes connect to.
+//
 // The work is the same in every row: each byte of a body is written by the caller and read by the
 // handler, each byte of a reply is written by the handler and read by the caller, and the caller
 // checks it.

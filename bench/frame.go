@@ -18,6 +18,7 @@ const headerLen = 9
 const (
 	flagsCall  = 0x60 // request, native
 	flagsReply = 0x20 // native
+	flagsError = 0x30 // native, error
 )
 
 var (
@@ -56,8 +57,9 @@ func parseHeader(b []byte, limit int) (header, error) {
 	return h, nil
 }
 
-func appendFrame(dst []byte, flags byte, id uint32, body []byte) []byte {
+// appendFrame appends a frame whose body is head and then body.
+func appendFrame(dst []byte, flags byte, id uint32, head, body []byte) []byte {
 	var h [headerLen]byte
-	putHeader(h[:], flags, id, len(body))
-	return append(append(dst, h[:]...), body...)
+	putHeader(h[:], flags, id, len(head)+len(body))
+	return append(append(append(dst, h[:]...), head...), body...)
 }

@@ -28,6 +28,7 @@ type measurement struct {
 	duration time.Duration
 	profile  string // a path that a CPU profile's name begins with, or empty
 
+	hub    *process // nil without
 	server *process
 	conns  []Conn
 	hist   *hub.Histogram // of the calls of a latency scenario
@@ -39,20 +40,16 @@ type window struct {
 	calls   uint64
 	client  period
 	server  period
+	hub     period // nothing without one
 }
 
 // run measures, and leaves nothing behind.
 func (m *measurement) run(ctx context.Context) (v values, err error) {
-	name := ""
-	if m.profile != "" {
-		name = m.profile + ".server.pprof"
-	}
-	j := job{Row: m.row.Name, Setup: m.setup, Collect: m.scenario.collect, Profile: name}
-	if m.server, err = start(ctx, j); err != nil {
+	if err = m.start(ctx); err != nil {
 		return nil, err
 	}
 	defer func() {
-		err = errors.Join(err, closeAll(m.conns), m.server.stop())
+		err = errors.Join(err, closeAll(m.conns), m.stop())
 	}()
 	if m.conns, err = m.row.Dial(m.setup, m.scenario.conns); err != nil {
 		return nil, err
@@ -68,6 +65,40 @@ func (m *measurement) run(ctx context.Context) (v values, err error) {
 		return m.idle(ctx)
 	}
 	return m.busy(ctx)
+}
+
+// start starts the processes.
+func (m *measurement) start(ctx context.Context) (err error) {
+	if m.row.Hub != nil {
+		if m.hub, err = start(ctx, m.job("hub")); err != nil {
+			return err
+		}
+	}
+	if m.server, err = start(ctx, m.job("server")); err != nil {
+		return errors.Join(err, m.stop())
+	}
+	return nil
+}
+
+// stop ends them, the hub last.
+func (m *measurement) stop() (err error) {
+	for _, p := range []*process{m.server, m.hub} {
+		if p != nil {
+			err = errors.Join(err, p.stop())
+		}
+	}
+	return err
+}
+
+// job is what a process of the measurement is for.
+func (m *measurement) job(what string) job {
+	j := job{
+		Row: m.row.Name, Hub: what == "hub", Setup: m.setup, Collect: m.scenario.collect,
+	}
+	if m.profile != "" {
+		j.Profile = m.profile + "." + what + ".pprof"
+	}
+	return j
 }
 
 // greet makes one call on each connection, so that it is open at both ends.
@@ -147,7 +178,13 @@ func (m *measurement) window(
 	}
 	timer := time.NewTimer(d) // here, since what is allocated later counts
 	defer timer.Stop()
-	if err = m.server.ask(askBegin, new(struct{})); err != nil {
+	if m.hub != nil {
+		err = m.hub.ask(askBegin, new(struct{}))
+	}
+	if err == nil {
+		err = m.server.ask(askBegin, new(struct{}))
+	}
+	if err != nil {
 		return w, err
 	}
 	w.client.From = usageBefore()
@@ -164,6 +201,9 @@ func (m *measurement) window(
 	w.client.To = usageAfter()
 	if err == nil {
 		err = m.server.ask(askEnd, &w.server)
+	}
+	if err == nil && m.hub != nil {
+		err = m.hub.ask(askEnd, &w.hub)
 	}
 	return w, errors.Join(err, profile.stop())
 }
@@ -202,11 +242,14 @@ func (w window) rates(v values, body int) {
 	server := w.server.cpu() / calls * mega
 	v[metricRate] = calls / w.elapsed.Seconds()
 	v[metricBytes] = v[metricRate] * 2 * float64(body) / mega
-	v[clientAllocs] = float64(w.client.To.Mallocs-w.client.From.Mallocs) / calls
-	v[serverAllocs] = float64(w.server.To.Mallocs-w.server.From.Mallocs) / calls
+	hub := w.hub.cpu() / calls * mega
+	v[clientAllocs] = w.client.mallocs() / calls
+	v[serverAllocs] = w.server.mallocs() / calls
+	v[hubAllocs] = w.hub.mallocs() / calls
 	v[clientCPU] = client
 	v[serverCPU] = server
-	v[metricCPU] = client + server
+	v[hubCPU] = hub
+	v[metricCPU] = client + server + hub
 }
 
 func latencies(v values, h *hub.Histogram) {

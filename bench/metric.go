@@ -16,6 +16,8 @@ const (
 	metricBytes     = "mb_per_s" // bodies and replies, 1e6 bytes
 	clientAllocs    = "client_allocs_per_call"
 	serverAllocs    = "server_allocs_per_call"
+	hubAllocs       = "hub_allocs_per_call" // 0 without a hub
+	hubCPU          = "hub_cpu_s_per_million"
 	clientCPU       = "client_cpu_s_per_million"
 	serverCPU       = "server_cpu_s_per_million"
 	metricCPU       = "cpu_s_per_million"
@@ -52,6 +54,7 @@ var latencyColumns = []column{
 	{title: "p50 us", metric: metricP50, format: "%.2f", spread: true},
 	{title: "/plain", metric: metricP50, format: "%.2f", spread: true, base: rowPlain},
 	{title: "/raw-spin", metric: metricP50, format: "%.2f", spread: true, base: rowRawSpin},
+	{title: "/ring", metric: metricP50, format: "%.2f", spread: true, base: rowRing},
 	{title: "p99 us", metric: metricP99, format: "%.1f", spread: true},
 	{title: "p99.9 us", metric: metricP999, format: "%.1f", spread: true},
 	{title: "/plain", metric: metricP999, format: "%.2f", spread: true, base: rowPlain},
@@ -65,11 +68,41 @@ var latencyColumns = []column{
 var rateColumns = []column{
 	{title: "k calls/s", metric: metricRate, format: "%.0f", scale: 1e-3, spread: true},
 	{title: "/plain", metric: metricRate, format: "%.2f", spread: true, base: rowPlain},
+	{title: "/ring", metric: metricRate, format: "%.2f", spread: true, base: rowRing},
 	{title: "CPU s/M", metric: metricCPU, format: "%.2f", spread: true},
 	{title: "/plain", metric: metricCPU, format: "%.2f", spread: true, base: rowPlain},
 	{title: "c+s", metric: clientCPU, format: "%.2f"},
 	{metric: serverCPU, format: "+%.2f"},
 	{title: "allocs c+s", metric: clientAllocs, format: "%.3f"},
+	{metric: serverAllocs, format: "+%.3f"},
+}
+
+// hopColumns are those of a latency over a hub, hopRateColumns those of a rate.
+var hopColumns = []column{
+	{title: "p50 us", metric: metricP50, format: "%.2f", spread: true},
+	{title: "/plain-hub", metric: metricP50, format: "%.2f", spread: true, base: rowPlainHub},
+	{title: "/ring-hub", metric: metricP50, format: "%.2f", spread: true, base: rowRingHub},
+	{title: "p99 us", metric: metricP99, format: "%.1f", spread: true},
+	{title: "p99.9 us", metric: metricP999, format: "%.1f", spread: true},
+	{title: "mean us", metric: metricMean, format: "%.2f"},
+	{title: "allocs c+h+p", metric: clientAllocs, format: "%.3f"},
+	{metric: hubAllocs, format: "+%.3f"},
+	{metric: serverAllocs, format: "+%.3f"},
+	{title: "CPU s/M c+h+p", metric: clientCPU, format: "%.1f"},
+	{metric: hubCPU, format: "+%.1f"},
+	{metric: serverCPU, format: "+%.1f"},
+}
+
+var hopRateColumns = []column{
+	{title: "k calls/s", metric: metricRate, format: "%.0f", scale: 1e-3, spread: true},
+	{title: "/plain-hub", metric: metricRate, format: "%.2f", spread: true, base: rowPlainHub},
+	{title: "/ring-hub", metric: metricRate, format: "%.2f", spread: true, base: rowRingHub},
+	{title: "CPU s/M", metric: metricCPU, format: "%.2f", spread: true},
+	{title: "c+h+p", metric: clientCPU, format: "%.2f"},
+	{metric: hubCPU, format: "+%.2f"},
+	{metric: serverCPU, format: "+%.2f"},
+	{title: "allocs c+h+p", metric: clientAllocs, format: "%.3f"},
+	{metric: hubAllocs, format: "+%.3f"},
 	{metric: serverAllocs, format: "+%.3f"},
 }
 

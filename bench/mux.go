@@ -26,6 +26,7 @@ type mux struct {
 	handler func(body, dst []byte) []byte // nil refuses calls
 	limit   int                           // bytes of the longest body
 	most    int                           // calls under way
+	route   []byte                        // what a call's body begins with; see plainHub
 	large   []byte                        // reader only; a call's body that does not fit in
 	replies []byte                        // reader only; frames of the batch being handled
 	batch   bool                          // reader only; between out.begin and out.end
@@ -79,10 +80,10 @@ func (m *mux) Call(body, buf []byte) ([]byte, error) {
 		return nil, err
 	}
 	if len(body) >= largeBody {
-		err = m.out.write(flagsCall, id, body)
+		err = m.out.write(flagsCall, id, m.route, body)
 	} else {
 		var mine bool
-		if mine, err = m.out.append(flagsCall, id, body); mine {
+		if mine, err = m.out.append(flagsCall, id, m.route, body); mine {
 			if others {
 				runtime.Gosched() // those who can run now append their frames to this write
 			}
@@ -105,7 +106,7 @@ func (m *mux) Go(body, _ []byte, done func(reply []byte, err error)) error {
 	if err != nil {
 		return err
 	}
-	mine, err := m.out.append(flagsCall, id, body)
+	mine, err := m.out.append(flagsCall, id, m.route, body)
 	if mine {
 		m.out.wake()
 	}

@@ -37,6 +37,8 @@ func (m *mux) readFrame() error {
 		return m.readCall(h)
 	case flagsReply:
 		return m.readReply(h)
+	case flagsError:
+		return m.readError(h)
 	default:
 		return fmt.Errorf("%w: flags %#02x", errNotCall, h.flags)
 	}
@@ -84,6 +86,24 @@ func (m *mux) readReply(h header) error {
 	c.err = err
 	c.ready <- struct{}{}
 	return err
+}
+
+// readError completes a call that a hub could not bring to its provider.
+func (m *mux) readError(h header) error {
+	w, err := m.remove(h.id)
+	if err != nil {
+		return err
+	}
+	if _, err = m.in.Discard(h.length); err != nil {
+		return err
+	}
+	if w.call == nil {
+		w.done(nil, errNoRoute)
+		return nil
+	}
+	w.call.reply, w.call.err = nil, errNoRoute
+	w.call.ready <- struct{}{}
+	return nil
 }
 
 // body returns the next n bytes. They are borrowed until the next read; the first so many of them,

@@ -171,10 +171,10 @@ func TestMuxRefusesBadFrames(t *testing.T) {
 		frame []byte
 		want  error
 	}{
-		{"too long", appendFrame(nil, flagsCall, 0, make([]byte, 72)), errTooLong},
-		{"unknown flags", appendFrame(nil, 0x01, 0, nil), errNotCall},
-		{"call to a client", appendFrame(nil, flagsCall, 0, nil), errNotCall},
-		{"reply to nothing", appendFrame(nil, flagsReply, 1<<31, nil), errNoWaiter},
+		{"too long", appendFrame(nil, flagsCall, 0, nil, make([]byte, 72)), errTooLong},
+		{"unknown flags", appendFrame(nil, 0x01, 0, nil, nil), errNotCall},
+		{"call to a client", appendFrame(nil, flagsCall, 0, nil, nil), errNotCall},
+		{"reply to nothing", appendFrame(nil, flagsReply, 1<<31, nil, nil), errNoWaiter},
 		{"end in a header", []byte{flagsReply, 0}, io.ErrUnexpectedEOF},
 	} {
 		t.Run(c.name, func(t *testing.T) {

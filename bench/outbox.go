@@ -47,11 +47,12 @@ func newOutbox(conn *net.UnixConn) (*outbox, error) {
 	return o, nil
 }
 
-// append adds a frame and reports whether the caller has to flush.
-func (o *outbox) append(flags byte, id uint32, body []byte) (mine bool, err error) {
+// append adds a frame, whose body is head and then body, and reports whether the caller has to
+// flush.
+func (o *outbox) append(flags byte, id uint32, head, body []byte) (mine bool, err error) {
 	o.mu.Lock()
 	if err = o.err; err == nil {
-		o.buf = appendFrame(o.buf, flags, id, body)
+		o.buf = appendFrame(o.buf, flags, id, head, body)
 		mine = !o.claimed && !o.batch
 		o.claimed = o.claimed || mine
 	}
@@ -71,14 +72,14 @@ func (o *outbox) flush() error {
 }
 
 // write writes one frame, whose body is too long to copy, after what has gathered. It may block.
-func (o *outbox) write(flags byte, id uint32, body []byte) error {
+func (o *outbox) write(flags byte, id uint32, head, body []byte) error {
 	o.turn.Lock()
 	defer o.turn.Unlock()
 	b, err := o.take()
 	if err == nil {
 		var h [headerLen]byte
-		putHeader(h[:], flags, id, len(body))
-		b = append(b, h[:]...)
+		putHeader(h[:], flags, id, len(head)+len(body))
+		b = append(append(b, h[:]...), head...)
 		o.vecs = [2][]byte{b, body}
 		o.gather = o.vecs[:]
 		_, err = o.gather.WriteTo(o.conn)

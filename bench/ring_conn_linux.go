@@ -31,7 +31,14 @@ func ringRows() []Row {
 			"no checks",
 		Modes: Callbacks | Several,
 		Serve: serveRing,
-		Dial:  dialEach(func(s Setup) (Conn, error) { return openRing(s, ringCaller) }),
+		Dial:  dialEach(dialRingCaller),
+	}, {
+		Name:  rowRingHub,
+		About: "the limit of two hops: a process that moves records from bare ring to bare ring",
+		Modes: Hops | Callbacks,
+		Hub:   serveRingHub,
+		Serve: serveRingProvider,
+		Dial:  dialEach(dialRingCaller),
 	}}
 }
 
@@ -60,6 +67,14 @@ func ringRole(conn *net.UnixConn) (byte, error) {
 type ringSession struct{ *ringEnd }
 
 func (s ringSession) Close() error { return s.shut() }
+
+func dialRingCaller(s Setup) (Conn, error) {
+	c, err := openRing(s, ringCaller)
+	if err != nil {
+		return nil, err
+	}
+	return c, nil
+}
 
 func openRing(s Setup, role byte) (*ringConn, error) {
 	conn, err := dial(s.Path)

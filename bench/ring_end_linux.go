@@ -27,6 +27,8 @@ type ringEnd struct {
 	shared bool           // the bell is not of this end alone
 	spin   *spinner
 	sleep  ringSleeper
+	alone  [1]*ringEnd // e, for sleep
+	lost   bool        // the other side is gone
 	mem    []byte
 
 	mu     sync.Mutex
@@ -152,7 +154,8 @@ func (e *ringEnd) wait() error {
 	if e.spin.spin() {
 		return nil
 	}
-	return e.sleep.until([]*ringEnd{e}, e.bell, e.spin)
+	e.alone[0] = e
+	return e.sleep.until(e.alone[:], e.bell, e.spin)
 }
 
 // ringSleeper is what a goroutine sleeps by; it keeps its list, so that sleeping allocates nothing.
@@ -182,9 +185,10 @@ func (s *ringSleeper) until(ends []*ringEnd, bell int, spin *spinner) error {
 	var count [8]byte
 	_, _ = rawRead(bell, count[:])
 	spin.reset()
-	for _, f := range s.files[1:] {
+	for i, f := range s.files[1:] {
 		if f.Revents != 0 {
-			return io.EOF
+			ends[i].lost = true
+			err = io.EOF
 		}
 	}
 	return err

@@ -48,15 +48,18 @@ const (
 	Idle                       // many connections that cost nothing while nobody calls
 	Several                    // a number of calls under way, in whatever way it does best
 	Many                       // many connections that are busy at once
+	Hops                       // over a hub, in a process of its own: all that the row does
 )
 
 // Row is a contender: one way to carry calls between two processes. Serve runs in a process of its
 // own and begins to listen before it returns; Dial runs in the process that measures, and opens a
-// number of connections or none. They are closed in their order.
+// number of connections or none. They are closed in their order. A row over a hub has a third
+// process, which listens before Serve is called: its Serve is a provider, which connects to it.
 type Row struct {
 	Name  string
 	About string
 	Modes Mode
+	Hub   func(Setup) (io.Closer, error) // nil without the mode Hops
 	Serve func(Setup) (io.Closer, error)
 	Dial  func(s Setup, n int) ([]Conn, error)
 }
@@ -68,6 +71,8 @@ const (
 	rowRawSpin  = "raw-spin"
 	rowRawBlock = "raw-block"
 	rowRing     = "ring"
+	rowPlainHub = "plain-hub"
+	rowRingHub  = "ring-hub"
 )
 
 // Rows returns every contender in the order of the report, the product first.
@@ -88,6 +93,14 @@ func baselineRows() []Row {
 		Modes: Idle,
 		Serve: serveSelf,
 		Dial:  dialEach(dialSelf),
+	}, {
+		Name: rowPlainHub,
+		About: "a hub over net.UnixConn: readers that append to the outboxes of others, handles, " +
+			"a pending table for each provider",
+		Modes: Hops | Callers | Callbacks,
+		Hub:   servePlainHub,
+		Serve: servePlainProvider,
+		Dial:  dialEach(dialPlainCaller),
 	}}
 	return slices.Concat(rows, rawRows(), ringRows())
 }

@@ -25,13 +25,13 @@ func byteName(n int) string {
 // open starts a server process for a row and opens n connections to it.
 func open(t testing.TB, row Row, body, calls, n int) []Conn {
 	s := Setup{Path: filepath.Join(t.TempDir(), "s"), MaxBody: body, MaxCalls: calls}
-	p, err := start(context.Background(), job{Row: row.Name, Setup: s})
-	require.NoError(t, err)
+	m := measurement{row: row, setup: s}
+	require.NoError(t, m.start(context.Background()))
 	conns, err := row.Dial(s, n)
 	require.NoError(t, err)
 	t.Cleanup(func() {
 		require.NoError(t, closeAll(conns))
-		require.NoError(t, p.stop())
+		require.NoError(t, m.stop())
 	})
 	return conns
 }
@@ -56,11 +56,11 @@ func TestRowsSeeTheEndOfTheirServer(t *testing.T) {
 	for _, row := range Rows() {
 		t.Run(row.Name, func(t *testing.T) {
 			s := Setup{Path: filepath.Join(t.TempDir(), "s"), MaxBody: 64, MaxCalls: 1}
-			p, err := start(t.Context(), job{Row: row.Name, Setup: s})
-			require.NoError(t, err)
+			m := measurement{row: row, setup: s}
+			require.NoError(t, m.start(t.Context()))
 			conns, err := row.Dial(s, 1)
 			require.NoError(t, err)
-			require.NoError(t, p.stop())
+			require.NoError(t, m.stop())
 			_, err = conns[0].Call(make([]byte, 64), make([]byte, 64))
 			require.Error(t, err)
 			_ = conns[0].Close()

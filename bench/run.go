@@ -89,7 +89,9 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 
 // able returns the rows that can do s.
 func (s Scenario) able(rows []Row) []Row {
-	return slices.DeleteFunc(slices.Clone(rows), func(r Row) bool { return s.Modes&^r.Modes != 0 })
+	return slices.DeleteFunc(slices.Clone(rows), func(r Row) bool {
+		return s.Modes&^r.Modes != 0 || (s.Modes^r.Modes)&Hops != 0
+	})
 }
 
 // measure measures one scenario in one round.

@@ -32,6 +32,9 @@ const (
 	body64KScenario      = "body-64k"
 	body64K8Scenario     = "body-64k-8"
 	body1MScenario       = "body-1m"
+	hubScenario          = "hub-latency"
+	hub10Scenario        = "hub-callbacks-10"
+	hub64Scenario        = "hub-callbacks-64"
 	pausesScenario       = "pauses"
 	idleScenario         = "idle"
 )
@@ -68,6 +71,12 @@ func Scenarios() []Scenario {
 		}
 		return s
 	}
+	hops := func(name, about string, calls int) Scenario {
+		return Scenario{
+			Name: name, About: about, Modes: Hops | Callbacks, body: smallBody, conns: 1,
+			calls: calls, columns: hopRateColumns,
+		}
+	}
 	return []Scenario{{
 		Name: latencyScenario, About: "64 bytes, one call under way",
 		body: smallBody, conns: 1, calls: 1, latency: true, columns: latencyColumns,
@@ -93,7 +102,13 @@ func Scenarios() []Scenario {
 		}, {
 			Name: idleScenario, About: "1,000 connections on which nobody calls", Modes: Idle,
 			body: smallBody, conns: idleConns, columns: idleColumns,
-		}}
+		}, {
+			Name: hubScenario, About: "64 bytes over a hub, three processes, one call under way",
+			Modes: Hops, body: smallBody, conns: 1, calls: 1, latency: true, columns: hopColumns,
+		},
+		hops(hub10Scenario, "64 bytes over a hub, 10 under way, callbacks", 10),
+		hops(hub64Scenario, "64 bytes over a hub, 64 under way, callbacks", 64),
+	}
 }
 
 // setup returns what both ends of a row are told for s.

@@ -83,7 +83,7 @@ func (c *selfConn) Call(body, buf []byte) ([]byte, error) {
 // write writes a call, a large body without a copy.
 func (c *selfConn) write(id uint32, body []byte) error {
 	if len(body) < largeBody {
-		c.out = appendFrame(c.out[:0], flagsCall, id, body)
+		c.out = appendFrame(c.out[:0], flagsCall, id, nil, body)
 		_, err := c.conn.Write(c.out)
 		return err
 	}

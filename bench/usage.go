@@ -81,6 +81,8 @@ type period struct {
 // cpu returns seconds.
 func (p period) cpu() float64 { return (p.To.CPU - p.From.CPU).Seconds() }
 
+func (p period) mallocs() float64 { return float64(p.To.Mallocs - p.From.Mallocs) }
+
 // pauses are pauses of the world, by bucket of pauseLimits.
 type pauses []uint64
 
