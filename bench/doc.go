@@ -32,6 +32,6 @@
 //
 // # What it does not do
 //
-// It does not measure across machines, and it judges no other project's library: those have a
-// module of their own.
+// It does not measure across machines, and it judges no other project's library, but for Pandora's
+// own hub, whose clients are to be served: those have a module of their own.
 package bench

@@ -106,6 +106,17 @@ var hopRateColumns = []column{
 	{metric: serverAllocs, format: "+%.3f"},
 }
 
+var pandoraColumns = []column{
+	{title: "k calls/s", metric: metricRate, format: "%.1f", scale: 1e-3, spread: true},
+	{title: "/pandora-node", metric: metricRate, format: "%.2f", spread: true, base: rowNodeHub},
+	{title: "p50 us", metric: metricP50, format: "%.0f", spread: true},
+	{title: "p99 us", metric: metricP99, format: "%.0f", spread: true},
+	{title: "/pandora-node", metric: metricP99, format: "%.2f", spread: true, base: rowNodeHub},
+	{title: "CPU s/M c+h+p", metric: clientCPU, format: "%.0f"},
+	{metric: hubCPU, format: "+%.0f"},
+	{metric: serverCPU, format: "+%.0f"},
+}
+
 var bodyColumns = []column{
 	{title: "MB/s", metric: metricBytes, format: "%.0f", spread: true},
 	{title: "/raw-spin", metric: metricBytes, format: "%.2f", spread: true, base: rowRawSpin},

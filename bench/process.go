@@ -37,13 +37,19 @@ func start(ctx context.Context, j job) (*process, error) {
 	if err != nil {
 		return nil, fmt.Errorf("bench: %w", err)
 	}
+	command := exec.CommandContext(ctx, path)
+	command.Env = append(os.Environ(), childEnv+"="+string(text))
+	return startCommand(command)
+}
+
+// startCommand starts any program that answers as a child does.
+func startCommand(command *exec.Cmd) (*process, error) {
 	ours, theirs, err := os.Pipe()
 	if err != nil {
 		return nil, fmt.Errorf("bench: %w", err)
 	}
-	p := &process{command: exec.CommandContext(ctx, path), out: ours}
+	p := &process{command: command, out: ours}
 	p.replies = json.NewDecoder(ours)
-	p.command.Env = append(os.Environ(), childEnv+"="+string(text))
 	p.command.Stdout = theirs
 	p.command.Stderr = &p.said
 	if p.in, err = p.command.StdinPipe(); err == nil {

@@ -28,6 +28,7 @@ type Result struct {
 	Metrics   map[string]Spread `json:"metrics"`
 	Histogram []hub.Bucket      `json:"histogram,omitempty"` // of all rounds
 	Errors    []string          `json:"errors,omitempty"`
+	Skipped   string            `json:"skipped,omitempty"` // what was missing
 
 	hist *hub.Histogram
 }
@@ -49,6 +50,10 @@ func (r *Report) add(scenario, row string, v values, h *hub.Histogram, err error
 	if s == nil {
 		s = &Result{Scenario: scenario, Row: row, Metrics: make(map[string]Spread)}
 		r.Results = append(r.Results, s)
+	}
+	if skipped, ok := errors.AsType[*skipError](err); ok {
+		s.Skipped = skipped.missing
+		return
 	}
 	if err != nil {
 		s.Errors = append(s.Errors, err.Error())

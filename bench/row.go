@@ -49,6 +49,9 @@ const (
 	Several                    // a number of calls under way, in whatever way it does best
 	Many                       // many connections that are busy at once
 	Hops                       // over a hub, in a process of its own: all that the row does
+	Pandora                    // Node processes over a hub: likewise
+
+	apart = Hops | Pandora // rows with these do nothing but scenarios with them
 )
 
 // Row is a contender: one way to carry calls between two processes. Serve runs in a process of its
@@ -59,9 +62,9 @@ type Row struct {
 	Name  string
 	About string
 	Modes Mode
-	Hub   func(Setup) (io.Closer, error) // nil without the mode Hops
+	Hub   func(Setup) (io.Closer, error) // nil where there is none, or it is not ours
 	Serve func(Setup) (io.Closer, error)
-	Dial  func(s Setup, n int) ([]Conn, error)
+	Dial  func(s Setup, n int) ([]Conn, error) // nil, as Serve, where Node does both
 }
 
 // Names of the rows that others are compared with.
@@ -73,6 +76,9 @@ const (
 	rowRing     = "ring"
 	rowPlainHub = "plain-hub"
 	rowRingHub  = "ring-hub"
+
+	rowPandora = "pandora-pithos"
+	rowNodeHub = "pandora-node"
 )
 
 // Rows returns every contender in the order of the report, the product first.
@@ -102,7 +108,7 @@ func baselineRows() []Row {
 		Serve: servePlainProvider,
 		Dial:  dialEach(dialPlainCaller),
 	}}
-	return slices.Concat(rows, rawRows(), ringRows())
+	return slices.Concat(rows, rawRows(), ringRows(), pandoraRows())
 }
 
 // dialEach makes a Dial of a function that opens one connection.

@@ -90,7 +90,7 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 // able returns the rows that can do s.
 func (s Scenario) able(rows []Row) []Row {
 	return slices.DeleteFunc(slices.Clone(rows), func(r Row) bool {
-		return s.Modes&^r.Modes != 0 || (s.Modes^r.Modes)&Hops != 0
+		return s.Modes&^r.Modes != 0 || (s.Modes^r.Modes)&apart != 0
 	})
 }
 
@@ -113,7 +113,11 @@ func (r *runner) measure(ctx context.Context, s Scenario, round int) error {
 			duration: r.options.Duration,
 			profile:  profileName(r.options.Profiles, s.Name, row.Name, round),
 		}
-		v, err := m.run(ctx)
+		measure := (*measurement).run
+		if s.measure != nil {
+			measure = s.measure
+		}
+		v, err := measure(m, ctx)
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
@@ -128,6 +132,9 @@ func (r *runner) measure(ctx context.Context, s Scenario, round int) error {
 func (r *runner) progress(s Scenario, row Row, round int, v values, err error) {
 	left := time.Since(r.begun) / time.Duration(r.done) * time.Duration(r.all-r.done)
 	text := "failed: " + fmt.Sprint(err)
+	if skipped, ok := errors.AsType[*skipError](err); ok {
+		text = "skipped: " + skipped.missing
+	}
 	if err == nil {
 		c := s.columns[0]
 		text = fmt.Sprintf("%s "+c.format, c.title, v[c.metric]*c.factor())

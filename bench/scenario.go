@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"context"
 	"runtime"
 	"time"
 )
@@ -19,6 +20,9 @@ type Scenario struct {
 	collect bool // force garbage collections in both processes
 
 	columns []column // of its table
+
+	// measure is how a row is measured; nil: by measurement.run.
+	measure func(*measurement, context.Context) (values, error)
 }
 
 // Names of the scenarios that claims speak of.
@@ -35,6 +39,7 @@ const (
 	hubScenario          = "hub-latency"
 	hub10Scenario        = "hub-callbacks-10"
 	hub64Scenario        = "hub-callbacks-64"
+	pandoraScenario      = "pandora-10"
 	pausesScenario       = "pauses"
 	idleScenario         = "idle"
 )
@@ -108,6 +113,12 @@ func Scenarios() []Scenario {
 		},
 		hops(hub10Scenario, "64 bytes over a hub, 10 under way, callbacks", 10),
 		hops(hub64Scenario, "64 bytes over a hub, 64 under way, callbacks", 64),
+		{
+			Name: pandoraScenario, Modes: Pandora,
+			About: "Pandora's own clients in Node, echo of 64 bytes over a hub, 10 under way",
+			body:  smallBody, calls: 10, latency: true, columns: pandoraColumns,
+			measure: (*measurement).pandora,
+		},
 	}
 }
 

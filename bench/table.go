@@ -52,6 +52,10 @@ func (r *Report) writeScenario(t *tabwriter.Writer, s Scenario) {
 		if result == nil {
 			continue
 		}
+		if result.Skipped != "" {
+			fmt.Fprintf(t, "%s\tskipped: %s\n", row.Name, result.Skipped)
+			continue
+		}
 		if len(result.Metrics) == 0 {
 			fmt.Fprintf(t, "%s\tfailed: %s\n", row.Name, strings.Join(result.Errors, "; "))
 			continue
