@@ -15,7 +15,7 @@ import (
 //	service    -> hub, hub/object, registry        hub           -> transport, wire, balancer
 //	hub/object -> hub, wire                        transport     -> wire
 //	registry/hubreg -> registry, hub               registry/etcd -> registry
-//	procfile   -> supervisor
+//	procfile   -> supervisor                       app           -> procfile, supervisor, service
 //	wire, balancer, supervisor, registry -> nothing of ours
 //
 // A test may also import its own package, all that lies behind its arrows, and what is in testers.
@@ -26,6 +26,9 @@ var arrows = map[string][]string{
 	"supervisor":              nil,
 	"registry":                nil,
 	"procfile":                {"supervisor"},
+	"app":                     {"procfile", "supervisor", "service"},
+	"watch":                   nil,
+	"console":                 {"supervisor"},
 	"transport":               {"wire"},
 	"transport/transporttest": {"transport", "wire"},
 	"hub":                     {"transport", "wire", "balancer"},

@@ -1,6 +1,7 @@
 package procfile
 
 import (
+	"fmt"
 	"net/url"
 	"regexp"
 	"strings"
@@ -25,16 +26,27 @@ type tlsFiles struct{ ca, cert, key, serverName string }
 
 const embedded = "embedded"
 
+// ParseRegistry reads a registry as it stands on a command line: "embedded" or a URL of etcd.
+func ParseRegistry(s string) (string, error) {
+	switch {
+	case s == embedded:
+		return Embedded, nil
+	case !etcdURL.MatchString(s):
+		return "", fmt.Errorf("want %s, not %q", registryRule, s)
+	}
+	return s, nil
+}
+
+const registryRule = embedded + ", or a URL that begins with etcd:// or etcds://"
+
 // registryKind is a word, a URL or a map, and all of them are a text in the end.
 func registryKind() kind[string] {
 	full := etcdKind()
-	urls := scalar(embedded+", or a URL that begins with etcd:// or etcds://",
+	urls := scalar(registryRule,
 		schema{"type": "string", "pattern": "^(" + embedded + "$|etcds?://[^/?]+)"},
 		func(s string) (string, error) {
-			if s == embedded {
-				return Embedded, nil
-			}
-			if !etcdURL.MatchString(s) {
+			s, err := ParseRegistry(s)
+			if err != nil {
 				return "", errOther
 			}
 			return s, nil

@@ -3,16 +3,19 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"os"
 
 	"github.com/spf13/cobra"
 
+	"github.com/pithos-ipc/pithos/supervisor"
 	"github.com/pithos-ipc/pithos/transport"
 )
 
 func main() {
+	supervisor.Warden()
 	if code, child := benchChild(os.Stderr); child {
 		os.Exit(code)
 	}
@@ -26,12 +29,26 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	root.SetIn(stdin)
 	root.SetOut(stdout)
 	root.SetErr(stderr)
-	if err := root.Execute(); err != nil {
-		fmt.Fprintf(stderr, "pithos: %v\n", err)
-		return 1
+	err := root.Execute()
+	if err == nil {
+		return 0
 	}
-	return 0
+	fmt.Fprintf(stderr, "pithos: %v\n", err)
+	var exit *exitError
+	if errors.As(err, &exit) {
+		return exit.code
+	}
+	return 1
 }
+
+// exitError is an error with an exit code of its own.
+type exitError struct {
+	code int
+	err  error
+}
+
+func (e *exitError) Error() string { return e.err.Error() }
+func (e *exitError) Unwrap() error { return e.err }
 
 // socketFlag is the flag that chooses the socket, the same on every verb.
 type socketFlag struct {
@@ -78,6 +95,7 @@ by way of a hub that knows who offers what.`,
 	s.register(root)
 	root.AddCommand(
 		newBench(),
+		newDev(s),
 		newDump(),
 		newHub(s),
 		newPing(s),

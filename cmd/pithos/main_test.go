@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/stretchr/testify/require"
 
+	"github.com/pithos-ipc/pithos/supervisor"
 	"github.com/pithos-ipc/pithos/transport/transporttest"
 )
 
@@ -18,6 +19,7 @@ import (
 const beCommand = "PITHOS_TEST_BE_COMMAND"
 
 func TestMain(m *testing.M) {
+	supervisor.Warden()
 	if os.Getenv(beCommand) != "" {
 		main()
 		return

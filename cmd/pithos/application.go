@@ -1,0 +1,112 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/pithos-ipc/pithos/app"
+	"github.com/pithos-ipc/pithos/hub"
+	"github.com/pithos-ipc/pithos/procfile"
+	"github.com/pithos-ipc/pithos/supervisor"
+	"github.com/pithos-ipc/pithos/transport"
+)
+
+// This file is what dev and the daemon have in common: how an application comes by its hub.
+
+// appOptions are those of every application: this program is its hub.
+func appOptions() (app.Options, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return app.Options{}, fmt.Errorf("where this program is: %w", err)
+	}
+	socket, err := transport.SocketPath("hub")
+	if err != nil {
+		return app.Options{}, err
+	}
+	return app.Options{
+		Hub: []string{self, "hub"}, Socket: socket,
+		HubProbe: hubProbe, ObjectProbe: objectProbe,
+	}, nil
+}
+
+// hubProbe succeeds when a hub answers at socket.
+func hubProbe(socket string) supervisor.Probe {
+	return func(ctx context.Context) error {
+		c, err := transport.Dial(ctx, socket, transport.Options{})
+		if err != nil {
+			return err
+		}
+		err = c.Ping(ctx)
+		return errors.Join(err, c.Close(ctx))
+	}
+}
+
+// objectProbe succeeds when a process of the instance that is asked about has published an object of
+// that name. The one that the supervisor started need not be the one: a shell or "go run" may be in
+// between.
+func objectProbe(socket, name string) supervisor.Probe {
+	return func(ctx context.Context) error {
+		i, ok := supervisor.InstanceOf(ctx)
+		if !ok {
+			return errors.New("no instance to ask about")
+		}
+		c, err := hub.Dial(ctx, socket, hub.Location{AppName: "pithos", ProcessName: "probe"})
+		if err != nil {
+			return err
+		}
+		defer c.Close(ctx)
+		for _, pid := range append([]int{i.PID}, descendants(i.PID)...) {
+			to := hub.Selector{ObjectName: name}
+			to.PID = strconv.Itoa(pid)
+			m := hub.Message{Action: hub.ActionEcho, Timeout: time.Second}
+			if _, err = c.Invoke(ctx, to, m); err == nil {
+				return nil
+			}
+		}
+		return fmt.Errorf("object %q is not published: %w", name, err)
+	}
+}
+
+// descendants returns the children of a process, and theirs, as far as the system tells.
+func descendants(pid int) []int {
+	var found []int
+	tasks, _ := os.ReadDir(fmt.Sprintf("/proc/%d/task", pid))
+	for _, task := range tasks {
+		b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/task/%s/children", pid, task.Name()))
+		for _, field := range strings.Fields(string(b)) {
+			if child, err := strconv.Atoi(field); err == nil {
+				found = append(append(found, child), descendants(child)...)
+			}
+		}
+	}
+	return found
+}
+
+// hubFree wants nobody to listen at the socket where f would have a hub. One that is just being
+// killed has a moment to go.
+func hubFree(ctx context.Context, f *procfile.File, socket string) error {
+	if !f.Hub.Run {
+		return nil
+	}
+	for end := time.Now().Add(2 * time.Second); ; {
+		c, err := net.Dial("unix", socket)
+		if err != nil {
+			return nil
+		}
+		c.Close()
+		if time.Now().After(end) {
+			return fmt.Errorf("the hub's socket is taken: somebody listens at %s. Another one is "+
+				"chosen by --socket or hub.path in %s; with \"hub: {run: false}\" the "+
+				"application uses the hub that is there", socket, f.Path)
+		}
+		if !pause(ctx, 50*time.Millisecond) {
+			return ctx.Err()
+		}
+	}
+}

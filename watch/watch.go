@@ -1,0 +1,224 @@
+// Package watch tells which processes are concerned when files change.
+//
+//	events of the system -> is it anybody's? -> wait until it is quiet -> Change
+//
+// Editors write a file in several steps, and compilers write many files: a Change comes when
+// nothing has happened for a while, with everything that has.
+//
+// Folders are watched with all that is below them, also what is made later, but for those whose
+// names begin with a dot and for node_modules. Of a folder that nobody has named expressly only
+// files that look like sources count, so that what a process writes there does not restart it.
+package watch
+
+import (
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/fsnotify/fsnotify"
+)
+
+// A Rule says what matters to one process.
+type Rule struct {
+	Name   string
+	Paths  []string // files and folders, absolute
+	Ignore []string // patterns of names (path.Match) of files and folders that do not
+	// Sources says that of folders only files that look like sources matter.
+	Sources bool
+}
+
+// A Change is what has changed in a while.
+type Change struct {
+	Names []string // of the rules that it matters to, sorted
+	Paths []string // sorted
+}
+
+// Quiet is how long nothing may happen before a Change is reported, and Longest how long it may be
+// held back.
+const (
+	Quiet   = 200 * time.Millisecond
+	Longest = 2 * time.Second
+)
+
+// sources are the endings of files that look like sources.
+var sources = map[string]bool{
+	".go": true, ".mod": true, ".js": true, ".mjs": true, ".cjs": true, ".ts": true, ".tsx": true,
+	".jsx": true, ".json": true, ".py": true, ".rb": true, ".php": true, ".java": true, ".rs": true,
+	".c": true, ".h": true, ".cc": true, ".cpp": true, ".hpp": true, ".sh": true, ".pl": true,
+	".html": true, ".tmpl": true, ".gohtml": true, ".css": true, ".sql": true, ".proto": true,
+	".graphql": true, ".yaml": true, ".yml": true, ".toml": true, ".ini": true, ".conf": true,
+}
+
+// A Watcher watches for a set of rules.
+type Watcher struct {
+	rules []Rule
+	fs    *fsnotify.Watcher
+	c     chan Change
+	warn  func(error)
+	done  chan struct{}
+}
+
+// New starts to watch. warn gets what cannot be watched, which is not fatal: from New, and later
+// from a goroutine. The Watcher has to be closed.
+func New(rules []Rule, warn func(error)) (*Watcher, error) {
+	f, err := fsnotify.NewWatcher()
+	if err != nil {
+		return nil, err
+	}
+	w := &Watcher{rules: rules, fs: f, warn: warn,
+		c: make(chan Change), done: make(chan struct{})}
+	for _, r := range rules {
+		for _, p := range r.Paths {
+			w.add(p, true)
+		}
+	}
+	go w.run()
+	return w, nil
+}
+
+// C is where changes come. It is closed by Close.
+func (w *Watcher) C() <-chan Change { return w.c }
+
+// Close ends it and waits until nothing of it runs.
+func (w *Watcher) Close() error {
+	err := w.fs.Close()
+	for range w.c { // lets run go on, if it is about to report
+	}
+	<-w.done
+	return err
+}
+
+// add watches the folder at path and all below it; of a file, if root says that it was named, the
+// folder that it is in, since editors replace files by new ones.
+func (w *Watcher) add(path string, root bool) {
+	st, err := os.Stat(path)
+	if err != nil {
+		if root {
+			w.warn(err)
+		}
+		return
+	}
+	if !st.IsDir() {
+		if root {
+			w.watch(filepath.Dir(path))
+		}
+		return
+	}
+	_ = filepath.WalkDir(path, func(name string, d fs.DirEntry, err error) error {
+		switch {
+		case err != nil, !d.IsDir(): // gone already, or not readable: not watched
+		case name != path && unwatched(d.Name()):
+			return fs.SkipDir
+		default:
+			w.watch(name)
+		}
+		return nil
+	})
+}
+
+func (w *Watcher) watch(folder string) {
+	if err := w.fs.Add(folder); err != nil {
+		w.warn(&fs.PathError{Op: "watch", Path: folder, Err: err})
+	}
+}
+
+func unwatched(folder string) bool {
+	return strings.HasPrefix(folder, ".") || folder == "node_modules"
+}
+
+// run collects events and reports them when it is quiet.
+func (w *Watcher) run() {
+	defer close(w.done)
+	defer close(w.c)
+	names, paths := make(map[string]bool), make(map[string]bool)
+	quiet := time.NewTimer(time.Hour)
+	defer quiet.Stop()
+	var first time.Time
+	for {
+		select {
+		case e, open := <-w.fs.Events:
+			if !open {
+				return
+			}
+			if !w.take(e, names, paths) {
+				continue
+			}
+			if first.IsZero() {
+				first = time.Now()
+			}
+			quiet.Reset(min(Quiet, time.Until(first.Add(Longest))))
+		case err, open := <-w.fs.Errors:
+			if !open {
+				return
+			}
+			w.warn(err)
+		case <-quiet.C:
+			if len(names) == 0 {
+				continue
+			}
+			w.c <- Change{slices.Sorted(maps.Keys(names)), slices.Sorted(maps.Keys(paths))}
+			clear(names)
+			clear(paths)
+			first = time.Time{}
+		}
+	}
+}
+
+// take notes whom e matters to, and watches a folder that is new.
+func (w *Watcher) take(e fsnotify.Event, names, paths map[string]bool) bool {
+	if e.Op == fsnotify.Chmod {
+		return false
+	}
+	if e.Op.Has(fsnotify.Create) && !unwatched(filepath.Base(e.Name)) {
+		w.add(e.Name, false)
+	}
+	matters := false
+	for _, r := range w.rules {
+		if r.matches(e.Name) {
+			names[r.Name], matters = true, true
+		}
+	}
+	if matters {
+		paths[e.Name] = true
+	}
+	return matters
+}
+
+// matches says whether a change at path matters to r.
+func (r Rule) matches(path string) bool {
+	for _, root := range r.Paths {
+		if path == root {
+			return true // also a file whose name is ignored elsewhere
+		}
+		rest, below := strings.CutPrefix(path, strings.TrimSuffix(root, "/")+"/")
+		if below && !r.ignores(rest) {
+			return !r.Sources || sources[filepath.Ext(path)]
+		}
+	}
+	return false
+}
+
+// ignores says whether a path within a folder does not matter: because of a pattern, or as a file
+// that editors and tests leave behind.
+func (r Rule) ignores(rest string) bool {
+	base := filepath.Base(rest)
+	if strings.HasSuffix(base, "~") || strings.HasSuffix(base, ".swp") || base == "4913" ||
+		strings.HasSuffix(base, ".log") || strings.HasSuffix(base, "_test.go") {
+		return true
+	}
+	for part := range strings.SplitSeq(rest, "/") {
+		if unwatched(part) {
+			return true
+		}
+		for _, pattern := range r.Ignore {
+			if ok, _ := filepath.Match(pattern, part); ok {
+				return true
+			}
+		}
+	}
+	return false
+}

@@ -1,0 +1,122 @@
+package watch_test
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/pithos-ipc/pithos/transport/transporttest"
+	"github.com/pithos-ipc/pithos/watch"
+)
+
+func TestMain(m *testing.M) { transporttest.VerifyNoLeaks(m) }
+
+func start(t *testing.T, rules ...watch.Rule) *watch.Watcher {
+	t.Helper()
+	w, err := watch.New(rules, func(err error) { t.Error(err) })
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, w.Close()) })
+	return w
+}
+
+func write(t *testing.T, elem ...string) {
+	t.Helper()
+	path := filepath.Join(elem...)
+	require.NoError(t, os.MkdirAll(filepath.Dir(path), 0o700))
+	require.NoError(t, os.WriteFile(path, []byte("x"), 0o600))
+}
+
+func next(t *testing.T, w *watch.Watcher) watch.Change {
+	t.Helper()
+	select {
+	case c := <-w.C():
+		return c
+	case <-time.After(20 * time.Second):
+		t.Fatal("no change was seen")
+	}
+	return watch.Change{}
+}
+
+func TestWatch(t *testing.T) {
+	dir := t.TempDir()
+	write(t, dir, "a", "main.go")
+	write(t, dir, "b", "deep", "x.txt")
+	write(t, dir, "node_modules", "m", "m.js")
+	w := start(t,
+		watch.Rule{Name: "all", Paths: []string{dir}, Sources: true},
+		watch.Rule{Name: "a", Paths: []string{filepath.Join(dir, "a")}, Ignore: []string{"*.tmp"}},
+		watch.Rule{Name: "b", Paths: []string{filepath.Join(dir, "b/deep/x.txt")}},
+	)
+	write(t, dir, "a", "main.go")
+	require.Equal(t, watch.Change{Names: []string{"a", "all"},
+		Paths: []string{filepath.Join(dir, "a/main.go")}}, next(t, w))
+
+	// what does not matter to anybody, then what does
+	write(t, dir, "out.bin")
+	write(t, dir, "a", "x.tmp")
+	write(t, dir, "a", "main.go~")
+	write(t, dir, ".git", "HEAD.go")
+	write(t, dir, "node_modules", "m", "m.js")
+	require.NoError(t, os.Chmod(filepath.Join(dir, "a/main.go"), 0o644))
+	write(t, dir, "b", "deep", "x.txt")
+	require.Equal(t, watch.Change{Names: []string{"b"},
+		Paths: []string{filepath.Join(dir, "b/deep/x.txt")}}, next(t, w))
+}
+
+// TestNewFolder sees files in folders that were made later.
+func TestNewFolder(t *testing.T) {
+	dir := t.TempDir()
+	w := start(t, watch.Rule{Name: "p", Paths: []string{dir}})
+	require.NoError(t, os.MkdirAll(filepath.Join(dir, "x/y"), 0o700))
+	require.Equal(t, []string{"p"}, next(t, w).Names)
+	write(t, dir, "x", "y", "z")
+	require.Contains(t, next(t, w).Paths, filepath.Join(dir, "x/y/z"))
+}
+
+// TestReplaced sees a file that an editor replaces by another.
+func TestReplaced(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "pithos.yaml")
+	write(t, file)
+	w := start(t, watch.Rule{Name: "file", Paths: []string{file}})
+	for range 2 {
+		write(t, dir, "new")
+		require.NoError(t, os.Rename(filepath.Join(dir, "new"), file))
+		require.Equal(t, watch.Change{Names: []string{"file"}, Paths: []string{file}}, next(t, w))
+	}
+}
+
+func TestBurst(t *testing.T) {
+	dir := t.TempDir()
+	w := start(t, watch.Rule{Name: "p", Paths: []string{dir}})
+	for i := range 50 {
+		write(t, dir, string(rune('a'+i%26))+".go")
+	}
+	require.Len(t, next(t, w).Paths, 26, "one change for all")
+}
+
+func TestMissing(t *testing.T) {
+	var errs []error
+	w, err := watch.New([]watch.Rule{{Name: "p", Paths: []string{"/nosuch/x"}}},
+		func(err error) { errs = append(errs, err) })
+	require.NoError(t, err)
+	require.NoError(t, w.Close())
+	require.Len(t, errs, 1)
+	require.ErrorIs(t, errs[0], os.ErrNotExist)
+}
+
+// TestCloseWhileBusy ends it while it has something to report that nobody takes.
+func TestCloseWhileBusy(t *testing.T) {
+	dir := t.TempDir()
+	w, err := watch.New([]watch.Rule{{Name: "p", Paths: []string{dir}}}, func(error) {})
+	require.NoError(t, err)
+	write(t, dir, "a.go")
+	require.Equal(t, []string{"p"}, next(t, w).Names)
+	write(t, dir, "b.go")
+	require.NoError(t, w.Close())
+	_, open := <-w.C()
+	require.False(t, open)
+}
