@@ -289,8 +289,8 @@ func printable(s string) string {
 	return b.String()
 }
 
-// sgr returns the length of the sequence that chooses a colour, at the beginning of s; 0 if there is
-// none.
+// sgr returns the length of the sequence that chooses a colour, at the beginning of s; 0 if there
+// is none.
 func sgr(s string) int {
 	if !strings.HasPrefix(s, "\x1b[") {
 		return 0

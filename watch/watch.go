@@ -17,6 +17,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/fsnotify/fsnotify"
@@ -55,11 +56,13 @@ var sources = map[string]bool{
 
 // A Watcher watches for a set of rules.
 type Watcher struct {
-	rules []Rule
-	fs    *fsnotify.Watcher
-	c     chan Change
-	warn  func(error)
-	done  chan struct{}
+	fs   *fsnotify.Watcher
+	c    chan Change
+	warn func(error)
+	done chan struct{}
+
+	mu    sync.Mutex
+	rules []Rule // guarded by mu
 }
 
 // New starts to watch. warn gets what cannot be watched, which is not fatal: from New, and later
@@ -69,15 +72,22 @@ func New(rules []Rule, warn func(error)) (*Watcher, error) {
 	if err != nil {
 		return nil, err
 	}
-	w := &Watcher{rules: rules, fs: f, warn: warn,
-		c: make(chan Change), done: make(chan struct{})}
+	w := &Watcher{fs: f, warn: warn, c: make(chan Change), done: make(chan struct{})}
+	w.Set(rules)
+	go w.run()
+	return w, nil
+}
+
+// Set replaces the rules. Changes that happened before may be reported by the old ones.
+func (w *Watcher) Set(rules []Rule) {
+	w.mu.Lock()
+	w.rules = rules
+	w.mu.Unlock()
 	for _, r := range rules {
 		for _, p := range r.Paths {
 			w.add(p, true)
 		}
 	}
-	go w.run()
-	return w, nil
 }
 
 // C is where changes come. It is closed by Close.
@@ -177,6 +187,8 @@ func (w *Watcher) take(e fsnotify.Event, names, paths map[string]bool) bool {
 		w.add(e.Name, false)
 	}
 	matters := false
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	for _, r := range w.rules {
 		if r.matches(e.Name) {
 			names[r.Name], matters = true, true

@@ -98,6 +98,16 @@ func TestBurst(t *testing.T) {
 	require.Len(t, next(t, w).Paths, 26, "one change for all")
 }
 
+func TestSet(t *testing.T) {
+	one, two := t.TempDir(), t.TempDir()
+	w := start(t, watch.Rule{Name: "one", Paths: []string{one}})
+	w.Set([]watch.Rule{{Name: "two", Paths: []string{two}}})
+	write(t, one, "a.go")
+	write(t, two, "b.go")
+	require.Equal(t, watch.Change{Names: []string{"two"},
+		Paths: []string{filepath.Join(two, "b.go")}}, next(t, w))
+}
+
 func TestMissing(t *testing.T) {
 	var errs []error
 	w, err := watch.New([]watch.Rule{{Name: "p", Paths: []string{"/nosuch/x"}}},

@@ -47,8 +47,8 @@ func hubProbe(socket string) supervisor.Probe {
 	}
 }
 
-// objectProbe succeeds when a process of the instance that is asked about has published an object of
-// that name. The one that the supervisor started need not be the one: a shell or "go run" may be in
+// objectProbe succeeds when a process of the instance that is asked about has published an object
+// of that name. It need not be the one that the supervisor started: a shell or "go run" may be in
 // between.
 func objectProbe(socket, name string) supervisor.Probe {
 	return func(ctx context.Context) error {

@@ -250,14 +250,21 @@ func (d *dev) progress(ctx, running context.Context) {
 
 // watch restarts what has changed, until ctx ends.
 func (d *dev) watch(ctx context.Context) {
-	for ctx.Err() == nil {
-		w, err := watch.New(d.rules(), func(err error) { d.out.Note("watch: %v", err) })
-		if err != nil {
-			d.out.Note("files are not watched: %v", err)
+	w, err := watch.New(d.rules(), func(err error) { d.out.Note("watch: %v", err) })
+	if err != nil {
+		d.out.Note("files are not watched: %v", err)
+		return
+	}
+	defer w.Close()
+	for {
+		select {
+		case <-ctx.Done():
 			return
+		case c := <-w.C():
+			if d.changed(ctx, c) {
+				w.Set(d.rules())
+			}
 		}
-		d.follow(ctx, w)
-		w.Close()
 	}
 }
 
@@ -282,33 +289,22 @@ func (d *dev) rules() []watch.Rule {
 	return rules
 }
 
-// follow acts on changes until the process file changes, or ctx ends.
-func (d *dev) follow(ctx context.Context, w *watch.Watcher) {
-	for {
-		var c watch.Change
-		select {
-		case <-ctx.Done():
-			return
-		case c = <-w.C():
+// changed acts on a change. It says whether the process file was read anew.
+func (d *dev) changed(ctx context.Context, c watch.Change) (again bool) {
+	var names []string
+	for _, name := range c.Names {
+		if name == fileRule {
+			again = d.again(ctx)
+			continue
 		}
-		var names []string
-		again := false
-		for _, name := range c.Names {
-			if name == fileRule {
-				again = d.again(ctx)
-				continue
-			}
-			names = append(names, name)
-		}
-		if len(names) > 0 {
-			d.out.Note("%s changed: restarting %s", filepath.Base(c.Paths[0]),
-				strings.Join(names, ", "))
-			d.order(ctx, d.app.Supervisor().Restart, names)
-		}
-		if again {
-			return
-		}
+		names = append(names, name)
 	}
+	if len(names) > 0 {
+		d.out.Note("%s changed: restarting %s", filepath.Base(c.Paths[0]),
+			strings.Join(names, ", "))
+		d.order(ctx, d.app.Supervisor().Restart, names)
+	}
+	return again
 }
 
 // again reads the process file anew and says whether it has changed.

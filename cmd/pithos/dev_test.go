@@ -163,8 +163,8 @@ processes:
 	db := r.sees(`(?m)^db    \| pid (\d+)$`)
 	r.sees(`(?m)^db    \| to stderr$`)
 	hub := r.sees(`\| hub: ready, pid (\d+)`)
-	require.Less(t, strings.Index(r.output(), "hub: ready"), strings.Index(r.output(), "db: ready"))
-	require.Less(t, strings.Index(r.output(), "db: ready"), strings.Index(r.output(), "api#0: ready"))
+	order := regexp.MustCompile(`(?s)hub: ready.*db: ready.*api#\d: ready`)
+	require.Regexp(t, order, r.output())
 	require.Zero(t, pithos("", "ping", "-c", "1").code, "the hub is at the usual place")
 
 	r.signal(syscall.SIGTERM)
@@ -380,8 +380,8 @@ func TestDevFullDisk(t *testing.T) {
 	if runtime.GOOS != "linux" {
 		return // there is no such device
 	}
-	dir := application(t, "name: a\nprocesses: {x: {command: [sh, -c, 'echo on; exec sleep 1000'], "+
-		"log: {file: full/x.log}}}")
+	dir := application(t, "name: a\nprocesses: {x: {command: [sh, -c, 'echo on; "+
+		"exec sleep 1000'], log: {file: full/x.log}}}")
 	require.NoError(t, os.Mkdir(filepath.Join(dir, "full"), 0o700))
 	require.NoError(t, os.Symlink("/dev/full", filepath.Join(dir, "full", "x.log")))
 	r := startDev(t, dir)
