@@ -65,6 +65,9 @@ func ServeFile(f *os.File, o Options) (*Conn, error) {
 // to the hello of a side that greets.
 func open(ctx context.Context, f socket, s *settings) (*Conn, error) {
 	peer, err := f.credentials()
+	if err == nil {
+		err = s.laneBuilt()
+	}
 	if err == nil && s.Authorize != nil {
 		err = s.Authorize(peer)
 	}

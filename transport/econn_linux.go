@@ -59,11 +59,17 @@ type econn struct {
 	ending  ending
 	lead    leadState
 
-	errands    atomic.Uint32 // partner: loop.post
-	nextErrand *econn        // guarded by loop.mu, then the loop's
-	mode       mode          // read lease
-	stash      stash         // loop only
-	dirty      bool          // replies wait to be flushed after this batch; loop only
+	lane    laneState
+	errands errands
+	mode    mode  // read lease
+	stash   stash // loop only
+	dirty   bool  // replies wait to be flushed after this batch; loop only
+}
+
+// errands are what the loop is to do for a connection.
+type errands struct {
+	bits atomic.Uint32 // partner: loop.post
+	next *econn        // in the chain; guarded by loop.mu, then the loop's
 }
 
 // seat is a connection's slot in its loop.
@@ -113,13 +119,15 @@ type arming struct {
 	mu          sync.Mutex
 	read, write bool // guarded by mu
 	open        bool // registered, and not closed yet; guarded by mu
+	// Directions that go through shared memory, for which bells ring; guarded by mu.
+	ringIn, ringOut bool
 }
 
 // counts are the counters behind Stats.
 type counts struct {
 	framesIn, framesOut, bytesIn, bytesOut atomic.Uint64
 	reads, writes, polls, wakes            atomic.Uint64
-	drops, late                            atomic.Uint64
+	drops, late, bells                     atomic.Uint64
 }
 
 // newEpoll makes the engine of c on s, which is its own from now on. It does nothing before begin.
@@ -145,9 +153,16 @@ func newEpoll(c *Conn, s socket, l *Listener) *econn {
 	e.lead.spin.init(c.set.busyPoll)
 	e.side.peerMax.Store(uint32(c.set.Limits.MaxBody))
 	e.in.lease.Store(leaseLoop) // until it is open
+	e.lane.why.Store(&LaneStats{Why: "the peer has not said hello"})
 	if c.set.greets() {
 		e.mode = modeGreeting
 		h := c.set.hello()
+		if why := e.laneWanted(); why == "" {
+			h.Capabilities |= wire.CapLane
+			e.lane.due = true
+		} else {
+			e.noLane(why)
+		}
 		e.out.putRaw(c.group, h.AppendTo(nil))
 	} else if !c.set.server {
 		e.mode = modeForeign
@@ -228,6 +243,10 @@ func (c *econn) open() {
 
 // event handles what epoll reported; the registration is silent now.
 func (c *econn) event(events uint32) {
+	if c.in.ring != nil {
+		c.laneEvent(events)
+		return
+	}
 	a := &c.arming
 	a.mu.Lock()
 	wantRead, wantWrite := a.read, a.write
@@ -251,10 +270,15 @@ func (c *econn) event(events uint32) {
 	if c.takeForLoop() {
 		c.turn()
 	} else if !c.lead.inPark.Load() {
-		c.lead.seen = c.lead.uses.Load() // a leader reads: look after it from now on
-		c.lead.inPark.Store(true)
-		c.loop.park(c)
+		c.watchLeader()
 	}
+}
+
+// watchLeader looks after a connection that a leader reads, from now on.
+func (c *econn) watchLeader() {
+	c.lead.seen = c.lead.uses.Load()
+	c.lead.inPark.Store(true)
+	c.loop.park(c)
 }
 
 // flushOrArm writes what waits, or has epoll tell when that is possible. As long as the loop keeps
@@ -281,18 +305,44 @@ func (c *econn) armRead() { c.arm(true, false) }
 
 func (c *econn) armWrite() { c.arm(false, true) }
 
-// arm has epoll report once, for the directions asked for now and those asked for before.
+// arm has epoll report once, for the directions asked for now and those asked for before. For those
+// that go through shared memory it asks for a bell.
 func (c *econn) arm(read, write bool) {
 	a := &c.arming
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.read = a.read || read
-	a.write = a.write || write
 	if !a.open {
+		a.read, a.write = a.read || read, a.write || write
 		return
 	}
+	if read && a.ringIn {
+		read = false
+		if l := c.lane.at.Load(); !l.in.listen(sleepLoop) || l.gone.Load() {
+			c.loop.post(c, errandRead)
+		}
+	}
+	if write && a.ringOut && !c.out.noCarrier.Load() {
+		write = false
+		if l := c.lane.at.Load(); !l.out.await() {
+			c.out.stalled.Store(false)
+			c.loop.post(c, errandFlush)
+		}
+	}
+	if read || write {
+		a.read, a.write = a.read || read, a.write || write
+		c.modifyLocked()
+	}
+}
+
+// modifyLocked tells epoll what to report. Bells are for a loop that may sleep with the read lease
+// free: nothing has to silence them, and each rings once.
+func (c *econn) modifyLocked() {
+	a := &c.arming
 	ev := unix.EpollEvent{Events: unix.EPOLLONESHOT}
-	if a.read {
+	if a.ringIn {
+		ev.Events = unix.EPOLLET
+	}
+	if a.read || a.ringIn {
 		ev.Events |= unix.EPOLLIN | unix.EPOLLRDHUP
 	}
 	if a.write {
@@ -413,7 +463,8 @@ func (c *econn) stats() Stats {
 	s.FramesIn, s.FramesOut = n.framesIn.Load(), n.framesOut.Load()
 	s.BytesIn, s.BytesOut = n.bytesIn.Load(), n.bytesOut.Load()
 	s.Reads, s.Writes, s.Polls = n.reads.Load(), n.writes.Load(), n.polls.Load()
-	s.Wakes = n.wakes.Load()
+	s.Wakes, s.Bells = n.wakes.Load(), n.bells.Load()
+	s.Lane = *c.lane.why.Load()
 	sp := &c.lead.spin
 	s.SpinHits, s.SpinMisses, s.Yields = sp.hits.Load(), sp.misses.Load(), sp.yielded.Load()
 	if c.pub.ownGroup {

@@ -82,6 +82,7 @@ func (c *econn) kill(err error) {
 		return
 	}
 	unix.Shutdown(c.fd, unix.SHUT_RDWR) // the fd is open: only reap closes it, and it comes after
+	c.hangUp()
 	c.calls.shut(c, c.ending.cause.Load().err)
 	c.loop.post(c, errandReap)
 }
@@ -104,6 +105,7 @@ func (c *econn) reap() {
 	unix.EpollCtl(l.ep, unix.EPOLL_CTL_DEL, c.fd, nil)
 	l.vacate(c.seat.index)
 	unix.Close(c.fd)
+	c.dropLane()
 	err := c.ending.cause.Load().err
 	waiting, serving := c.calls.waiting(), c.serving.count()
 	frames, bytes := c.out.discard(c.pub.group)

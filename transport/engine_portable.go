@@ -12,6 +12,9 @@ func (l *loops) stop() error     { return nil }
 
 func (l *loops) counters() Counters { return Counters{} }
 
+// hasLanes says that the engine of this build cannot use shared memory.
+const hasLanes = false
+
 func newOwnGroup(*settings, int) (*Group, error) { return NewGroup(1, 0) }
 
 func startAcceptor(l *Listener) (acceptor, error) { return acceptPortable(l) }

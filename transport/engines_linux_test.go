@@ -4,8 +4,13 @@ package transport_test
 
 import "github.com/pithos-ipc/pithos/transport"
 
-// engines are the ones of this build; the first is the default.
+// engines are the ones of this build; the first is the default, which uses shared memory when both
+// ends do.
 var engines = []engine{
-	{"epoll", func(o transport.Options) transport.Options { return o }},
+	{"lane", func(o transport.Options) transport.Options { return o }},
+	{"epoll", func(o transport.Options) transport.Options {
+		o.Socket.Lane = transport.LaneOff
+		return o
+	}},
 	{"portable", transport.Options.Portable},
 }

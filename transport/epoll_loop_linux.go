@@ -173,7 +173,7 @@ func (l *loop) here() bool { return l.id.Load() == goroutineID() }
 func (l *loop) wake() {
 	if l.asleep.Load() && l.asleep.CompareAndSwap(true, false) {
 		l.wakes.Add(1)
-		ring(l.bell)
+		notify(l.bell)
 	}
 }
 
@@ -195,14 +195,14 @@ func (l *loop) want(t int64) {
 
 // post has the loop do for c what bits say; see econn.work.
 func (l *loop) post(c *econn, bits uint32) {
-	if c.errands.Or(bits) != 0 {
+	if c.errands.bits.Or(bits) != 0 {
 		return // is in the chain already, and bits will be seen there
 	}
 	l.posted.mu.Lock()
 	if l.posted.last == nil {
 		l.posted.errands = c
 	} else {
-		l.posted.last.nextErrand = c
+		l.posted.last.errands.next = c
 	}
 	l.posted.last = c
 	l.posted.mu.Unlock()
@@ -270,9 +270,9 @@ func (l *loop) runErrands() bool {
 		f()
 	}
 	for c != nil {
-		next := c.nextErrand
-		c.nextErrand = nil
-		c.work(c.errands.Swap(0))
+		next := c.errands.next
+		c.errands.next = nil
+		c.work(c.errands.bits.Swap(0))
 		c = next
 	}
 	waiting := l.reaps

@@ -79,7 +79,17 @@ func (c *econn) hello(body []byte) outcome {
 	answer := c.set.hello()
 	answer.MinVersion, answer.MaxVersion = v, v
 	answer.Capabilities &= h.Capabilities
+	offer := c.offerLane(h.Capabilities)
+	if offer != nil {
+		answer.Capabilities |= wire.CapLane
+	}
+	if c.dead() {
+		return readOver
+	}
 	c.out.putRaw(c.pub.group, answer.AppendTo(nil))
+	if offer != nil {
+		c.out.putParcel(c.pub.group, &c.out.urgent, offer)
+	}
 	c.dirty = true
 	c.goNative(h, answer.Capabilities)
 	return readSome
@@ -124,6 +134,12 @@ func (c *econn) greeted(h wire.Header) outcome {
 		c.violation(err)
 		return readOver
 	}
+	if c.lane.due && answer.Capabilities&wire.CapLane == 0 {
+		c.lane.due = false
+		if !c.noLane("the peer offers none") {
+			return readOver
+		}
+	}
 	c.goNative(answer, answer.Capabilities)
 	return readSome
 }
@@ -139,7 +155,9 @@ func (c *econn) goNative(h wire.Hello, caps wire.Capabilities) {
 	k.most = k.bytes
 	k.mu.Unlock()
 	c.side.native.Store(true)
-	c.ready()
+	if !c.lane.due {
+		c.ready()
+	}
 }
 
 // foreign hands a frame of a connection that is not native to its handler.

@@ -42,7 +42,8 @@ type inbox struct {
 	lease atomic.Uint32
 	box   *[]byte // pooled memory behind buf, nil when nothing is buffered
 	buf   []byte
-	r, w  int // buf[r:w] is not parsed yet
+	ring  *ring // what is read from, or nil: the socket
+	r, w  int   // buf[r:w] is not parsed yet
 	long  bool
 	left  bool // buf[r:w] begins with a frame that a leader left for the loop
 
@@ -100,6 +101,11 @@ func (c *econn) read(leader bool) outcome {
 		in.left = false
 		return c.parse(false)
 	}
+	if in.ring != nil {
+		if o := c.lanePoll(); o != readSome {
+			return o
+		}
+	}
 	c.pub.stamp = 0
 	n, e := c.fill()
 	switch {
@@ -125,7 +131,9 @@ func (in *inbox) leads() bool {
 // fill reads once, to where the bytes belong.
 func (c *econn) fill() (int, unix.Errno) {
 	in := &c.in
-	c.count.reads.Add(1)
+	if in.ring == nil {
+		c.count.reads.Add(1)
+	}
 	if in.buf == nil {
 		in.box = c.pub.group.inboxes()
 		in.buf = *in.box
@@ -150,10 +158,13 @@ func (c *econn) fill() (int, unix.Errno) {
 }
 
 func (c *econn) recv(b []byte) (int, unix.Errno) {
-	if !c.side.files {
+	in := &c.in
+	if in.ring != nil {
+		return c.laneRecv(b)
+	}
+	if !c.side.files && !c.lane.due {
 		return recv(c.fd, b)
 	}
-	in := &c.in
 	n, files, e := recvFiles(c.fd, b, in.arrived.files)
 	if len(files) > len(in.arrived.files) {
 		in.arrived.at = in.w
@@ -376,6 +387,14 @@ func (c *econn) claimFiles(n uint32) ([]*os.File, bool) {
 		return nil, true
 	}
 	in := &c.in
+	if in.ring != nil {
+		files, ok := c.lane.at.Load().claim(c, int(n))
+		if !ok {
+			c.violation(&LimitError{What: "descriptors with one frame", Value: int64(n),
+				Limit: int64(len(files))})
+		}
+		return files, ok
+	}
 	if int(n) > len(in.arrived.files) || int(n) > c.set.Limits.MaxFiles {
 		c.violation(&LimitError{What: "descriptors with one frame", Value: int64(n),
 			Limit: int64(min(len(in.arrived.files), c.set.Limits.MaxFiles))})
@@ -428,6 +447,8 @@ func (c *econn) control(h wire.Header, body []byte) bool {
 			return false
 		}
 		c.calls.credit(c, n)
+	case wire.KindLaneOffer, wire.KindLaneAccept:
+		return c.laneControl(kind, fields)
 	}
 	return true
 }

@@ -355,8 +355,13 @@ func (c *econn) napForReply(until int64) bool {
 	if c.out.stalled.Load() {
 		events |= unix.POLLOUT
 	}
-	c.count.polls.Add(1)
-	woken := waitSocket(c.fd, events, d)
+	woken := false
+	if c.in.ring != nil {
+		woken = c.laneNap(d)
+	} else {
+		c.count.polls.Add(1)
+		woken = waitSocket(c.fd, events, d)
+	}
 	c.lead.spin.slept(began, woken)
 	return woken
 }

@@ -68,7 +68,10 @@ func serve(address string, sock *bound, o Options) (*Listener, error) {
 	}
 	l := &Listener{address: address, set: o.settings(true), group: o.Group, sock: sock,
 		conns: make(map[*Conn]struct{})}
-	err := l.start()
+	err := l.set.laneBuilt()
+	if err == nil {
+		err = l.start()
+	}
 	if err != nil {
 		sock.close()
 		return nil, &OpError{"listen", address, err}
@@ -110,6 +113,9 @@ func (l *Listener) Stats() ListenerStats {
 		t := c.Stats()
 		s.Counters.add(t.Counters)
 		s.Gauges.add(t.Gauges)
+		if t.Lane.Ring > 0 {
+			s.Lanes++
+		}
 	}
 	return s
 }

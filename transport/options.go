@@ -54,11 +54,14 @@ func (o Options) Portable() Options {
 // is nil.
 const DefaultBusyPoll = 100 * time.Microsecond
 
-// SocketOptions are the options of a socket. The zero value leaves the kernel's defaults.
+// SocketOptions are the options of a socket, and of the shared memory beside it. The zero value
+// leaves the kernel's defaults.
 type SocketOptions struct {
-	SendBuffer    int // SO_SNDBUF in bytes
-	ReceiveBuffer int // SO_RCVBUF in bytes
-	Backlog       int // of listen(2); 0: 1,024
+	SendBuffer    int      // SO_SNDBUF in bytes
+	ReceiveBuffer int      // SO_RCVBUF in bytes
+	Backlog       int      // of listen(2); 0: 1,024
+	Lane          LaneMode // whether frames may travel through shared memory
+	Ring          int      // bytes of each ring of a lane, as the side that accepts chooses; 0: DefaultRing
 }
 
 // Limits bound a connection. A zero field means its default, which is the constant of its name;

@@ -37,15 +37,17 @@ const (
 //
 // Lock order: calls.mu before outbox.mu; neither is held across a system call.
 type outbox struct {
-	lease   atomic.Bool // partner: every flush
-	pending atomic.Bool // there is something to write; set and cleared under mu
-	full    atomic.Bool // over the watermark; set and cleared under mu
-	stalled atomic.Bool // the socket takes no more; an EPOLLOUT or a leader ends it
-	broken  atomic.Bool // the peer reads no more, and ending.cause is set
-	limit   int64       // the watermark, in bytes; immutable
-	w       batch       // write lease
-	trace   func(Event) // nil, or told of every frame; immutable
-	cork    [2]*segment // frames of the loop's batch: urgent, normal; loop only
+	lease     atomic.Bool // partner: every flush
+	pending   atomic.Bool // there is something to write; set and cleared under mu
+	full      atomic.Bool // over the watermark; set and cleared under mu
+	stalled   atomic.Bool // the socket takes no more; an EPOLLOUT or a leader ends it
+	broken    atomic.Bool // the peer reads no more, and ending.cause is set
+	limit     int64       // the watermark, in bytes; immutable
+	w         batch       // write lease
+	ring      *ring       // what is written to, or nil: the socket; write lease
+	noCarrier atomic.Bool // the socket has no room for descriptors; an EPOLLOUT ends it
+	trace     func(Event) // nil, or told of every frame; immutable
+	cork      [2]*segment // frames of the loop's batch: urgent, normal; loop only
 
 	mu     sync.Mutex
 	over   bool         // nothing is queued any more, guarded by mu
@@ -55,6 +57,7 @@ type outbox struct {
 	urgent queue        // guarded by mu
 	normal queue        // guarded by mu
 	large  []*parcel    // with parts left, in turns; guarded by mu
+	last   []byte       // to be the last frame on the socket, then a ring follows; guarded by mu
 }
 
 // segment is a run of whole small frames, or one parcel.
@@ -121,6 +124,7 @@ type batch struct {
 	// partSize is the length of the parcel's frame in the batch, in bytes.
 	partSize int
 	traced   Event // of that frame
+	last     bool  // it is the last one on the socket
 }
 
 // returnLent counts n bytes of p as the outbox's own, or as gone. mu is held.
@@ -320,8 +324,14 @@ func (c *econn) write(budget int) (stalled, spent bool) {
 		if budget <= 0 {
 			return false, true
 		}
-		n, e := send(c.fd, o.w.vecs, o.w.files)
-		c.count.writes.Add(1)
+		var n int
+		var e unix.Errno
+		if o.ring != nil {
+			n, e = c.laneSend(o.w.vecs, o.w.files)
+		} else {
+			n, e = send(c.fd, o.w.vecs, o.w.files)
+			c.count.writes.Add(1)
+		}
 		if e != 0 {
 			if e == unix.EAGAIN {
 				o.stalled.Store(true)
@@ -360,6 +370,10 @@ func (c *econn) wrote(n int) {
 		return
 	}
 	c.count.framesOut.Add(uint64(w.frames))
+	if w.last {
+		c.switched()
+		w.last = false
+	}
 	o.batchDone(c.pub.group)
 	c.calls.roomMade(c)
 }
@@ -393,6 +407,12 @@ func (o *outbox) fill(g *Group) bool {
 	w := &o.w
 	w.vecs = w.room[:0]
 	o.mu.Lock()
+	if o.last != nil {
+		w.vecs, w.frames, w.last = append(w.vecs, o.last), 1, true
+		o.last = nil
+		o.mu.Unlock()
+		return true
+	}
 	p := o.takeLocked(g, &o.urgent, 0)
 	if p == nil && !o.urgentOnlyLocked() {
 		p = o.takeLocked(g, &o.normal, 1)

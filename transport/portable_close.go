@@ -100,7 +100,7 @@ func (e *portable) stats() Stats {
 		BytesIn: n.bytesIn.Load(), BytesOut: n.bytesOut.Load(),
 		Reads: n.reads.Load(), Writes: n.writes.Load(), Wakes: n.wakes.Load(),
 		Drops: n.drops.Load(), LateReplies: n.lateReplies.Load(),
-	}}
+	}, Lane: LaneStats{Why: "the portable engine uses none"}}
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	s.Gauges = Gauges{

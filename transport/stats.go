@@ -4,6 +4,7 @@ package transport
 type Stats struct {
 	Counters
 	Gauges
+	Lane LaneStats // of one connection; not in a sum
 }
 
 // Counters only grow.
@@ -12,6 +13,7 @@ type Counters struct {
 	BytesIn, BytesOut    uint64
 	Reads, Writes, Polls uint64 // system calls
 	Wakes                uint64 // times that a loop was woken by another goroutine
+	Bells                uint64 // times that the peer was woken, on a shared-memory lane
 	SpinHits, SpinMisses uint64 // busy-polls that ended with data, and without
 	Yields               uint64 // of the processor, while polling
 	Drops                uint64 // frames thrown away
@@ -35,6 +37,7 @@ type Gauges struct {
 type ListenerStats struct {
 	Stats
 	Conns    int    // gauge
+	Lanes    int    // of them whose frames travel through shared memory; gauge
 	Accepted uint64 // connections taken
 	Refused  uint64 // by policy or by limit
 }
@@ -49,6 +52,7 @@ func (c *Counters) add(o Counters) {
 	c.Writes += o.Writes
 	c.Polls += o.Polls
 	c.Wakes += o.Wakes
+	c.Bells += o.Bells
 	c.SpinHits += o.SpinHits
 	c.SpinMisses += o.SpinMisses
 	c.Yields += o.Yields

@@ -162,8 +162,8 @@ func errno(err error) unix.Errno {
 	return unix.EIO
 }
 
-// ring adds one to an eventfd.
-func ring(fd int) {
+// notify adds one to an eventfd.
+func notify(fd int) {
 	one := uint64(1)
 	unix.RawSyscall(unix.SYS_WRITE, uintptr(fd), uintptr(unsafe.Pointer(&one)), 8)
 }
