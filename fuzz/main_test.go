@@ -26,7 +26,19 @@ type engine struct {
 func engines() []engine {
 	return []engine{
 		{"default", func(o transport.Options) transport.Options { return o }},
+		{"socket", func(o transport.Options) transport.Options {
+			o.Socket.Lane = transport.LaneOff
+			return o
+		}},
 		{"portable", transport.Options.Portable},
+	}
+}
+
+// requireSame wants every engine to have come to the same as the portable one.
+func requireSame[T any](t testing.TB, got []T) {
+	t.Helper()
+	for i, e := range engines() {
+		require.Equal(t, got[len(got)-1], got[i], "portable engine, %s engine", e.name)
 	}
 }
 

@@ -103,7 +103,8 @@ func (s setup) options() transport.Options {
 		}
 	}
 	if s&setupNarrow != 0 {
-		o.Socket = transport.SocketOptions{SendBuffer: 4 << 10, ReceiveBuffer: 4 << 10}
+		o.Socket = transport.SocketOptions{SendBuffer: 4 << 10, ReceiveBuffer: 4 << 10,
+			Ring: transport.MinRing}
 	}
 	if s&setupBlock != 0 {
 		o.BusyPoll = new(time.Duration)

@@ -209,8 +209,12 @@ func (c *econn) work(bits uint32) {
 	if bits&errandFlush != 0 && !c.ending.dead.Load() {
 		c.flushOrArm()
 	}
-	if bits&errandRead != 0 && c.takeForLoop() {
-		c.turn()
+	if bits&errandRead != 0 {
+		if c.takeForLoop() {
+			c.turn()
+		} else if c.lane.in != nil {
+			c.lane.at.Load().wakeLeader()
+		}
 	}
 	if bits&errandRoom != 0 && !c.ending.dead.Load() {
 		c.set.Hooks.Room(c.pub)
@@ -243,7 +247,7 @@ func (c *econn) open() {
 
 // event handles what epoll reported; the registration is silent now.
 func (c *econn) event(events uint32) {
-	if c.in.ring != nil {
+	if c.lane.in != nil {
 		c.laneEvent(events)
 		return
 	}

@@ -42,8 +42,7 @@ type inbox struct {
 	lease atomic.Uint32
 	box   *[]byte // pooled memory behind buf, nil when nothing is buffered
 	buf   []byte
-	ring  *ring // what is read from, or nil: the socket
-	r, w  int   // buf[r:w] is not parsed yet
+	r, w  int // buf[r:w] is not parsed yet
 	long  bool
 	left  bool // buf[r:w] begins with a frame that a leader left for the loop
 
@@ -101,7 +100,7 @@ func (c *econn) read(leader bool) outcome {
 		in.left = false
 		return c.parse(false)
 	}
-	if in.ring != nil {
+	if c.lane.in != nil {
 		if o := c.lanePoll(); o != readSome {
 			return o
 		}
@@ -131,7 +130,7 @@ func (in *inbox) leads() bool {
 // fill reads once, to where the bytes belong.
 func (c *econn) fill() (int, unix.Errno) {
 	in := &c.in
-	if in.ring == nil {
+	if c.lane.in == nil {
 		c.count.reads.Add(1)
 	}
 	if in.buf == nil {
@@ -159,7 +158,7 @@ func (c *econn) fill() (int, unix.Errno) {
 
 func (c *econn) recv(b []byte) (int, unix.Errno) {
 	in := &c.in
-	if in.ring != nil {
+	if c.lane.in != nil {
 		return c.laneRecv(b)
 	}
 	if !c.side.files && !c.lane.due {
@@ -387,7 +386,7 @@ func (c *econn) claimFiles(n uint32) ([]*os.File, bool) {
 		return nil, true
 	}
 	in := &c.in
-	if in.ring != nil {
+	if c.lane.in != nil {
 		files, ok := c.lane.at.Load().claim(c, int(n))
 		if !ok {
 			c.violation(&LimitError{What: "descriptors with one frame", Value: int64(n),

@@ -56,6 +56,8 @@ type lane struct {
 type laneState struct {
 	at     atomic.Pointer[lane]      // once it is mapped
 	why    atomic.Pointer[LaneStats] // what Stats says
+	in     *ring                     // what is read from; nil: the socket; read lease
+	out    *ring                     // what is written to; nil: the socket; write lease
 	due    bool                      // a client's: an offer is to come; read lease
 	taken  bool                      // a client has accepted; read lease
 	closed bool                      // unmapped; guarded by arming.mu
@@ -191,7 +193,7 @@ func (c *econn) takeLane(l wire.Lane) error {
 // laneAccepted is called when the last frame of the peer has come that the socket carries.
 func (c *econn) laneAccepted(a wire.Lane) bool {
 	l := c.lane.at.Load()
-	if c.in.ring != nil || !c.set.server && !c.lane.taken {
+	if c.lane.in != nil || !c.set.server && !c.lane.taken {
 		c.violation(errLaneTwice)
 		return false
 	}
@@ -206,7 +208,7 @@ func (c *econn) laneAccepted(a wire.Lane) bool {
 	}
 	c.in.r = c.in.w // behind it are bells, and carriers
 	l.files, c.in.arrived.files = c.in.arrived.files, nil
-	c.in.ring = &l.in
+	c.lane.in = &l.in
 	c.listenRing()
 	if c.set.server {
 		c.switchOut()
@@ -230,7 +232,7 @@ func (c *econn) switchOut() {
 // switched is called when the last frame is on the socket. Write lease held.
 func (c *econn) switched() {
 	l := c.lane.at.Load()
-	c.out.ring = &l.out
+	c.lane.out = &l.out
 	a := &c.arming
 	a.mu.Lock()
 	a.ringOut = true
@@ -265,7 +267,7 @@ func (c *econn) ringBell() {
 func (c *econn) lanePoll() outcome {
 	l := c.lane.at.Load()
 	gone := l.gone.Load() // before the ring: what a peer wrote before it died is there then
-	r := c.in.ring
+	r := c.lane.in
 	r.rise()
 	n, err := r.unread()
 	switch {
@@ -281,12 +283,17 @@ func (c *econn) lanePoll() outcome {
 	return readEmpty
 }
 
-// laneRecv copies what is there out of the ring, at most len(b) bytes.
+// laneRecv copies what is there out of the ring, at most len(b) bytes. The race detector sees
+// nothing of the ring; that what was before a write is before the read of its bytes it learns from
+// calls of package unix that do nothing else.
 func (c *econn) laneRecv(b []byte) (int, unix.Errno) {
-	r := c.in.ring
+	r := c.lane.in
 	n, _ := r.unread()
 	if n == 0 {
 		return 0, unix.EAGAIN
+	}
+	if raceEnabled {
+		_, _ = unix.Read(c.fd, nil)
 	}
 	n = min(n, len(b), laneChunk)
 	copy(b, r.peek(n))
@@ -298,7 +305,7 @@ func (c *econn) laneRecv(b []byte) (int, unix.Errno) {
 
 // laneSend writes as much of vecs as the ring has room for. Descriptors go ahead, on the socket.
 func (c *econn) laneSend(vecs [][]byte, files []int) (int, unix.Errno) {
-	r := c.out.ring
+	r := c.lane.out
 	if len(files) > 0 {
 		_, e := send(c.fd, [][]byte{{1}}, files)
 		c.out.noCarrier.Store(e != 0)
@@ -341,9 +348,12 @@ func (c *econn) laneSend(vecs [][]byte, files []int) (int, unix.Errno) {
 
 // publish shows the peer what was written to the ring, and wakes it if it sleeps. Write lease held.
 func (c *econn) publish() {
-	r := c.out.ring
+	r := c.lane.out
 	if r.at == r.told {
 		return
+	}
+	if raceEnabled {
+		_, _ = unix.Write(c.fd, nil) // see laneRecv
 	}
 	switch r.publish() {
 	case awake:
@@ -386,9 +396,8 @@ func (c *econn) laneEvent(events uint32) {
 
 // wakeLeader has a leader look again.
 func (l *lane) wakeLeader() {
-	if l.in.shared.sleep.CompareAndSwap(sleepLeader, awake) {
-		l.in.rouse()
-	}
+	l.in.shared.sleep.CompareAndSwap(sleepLeader, awake)
+	l.in.rouse() // also one whose announcement another goroutine has overwritten
 }
 
 // drain takes the bells off the socket, and what carriers brought, of which it leaves what is more
@@ -433,7 +442,7 @@ func (l *lane) claim(c *econn, n int) ([]*os.File, bool) {
 
 // laneNap is napForReply on a ring.
 func (c *econn) laneNap(d time.Duration) bool {
-	l, r := c.lane.at.Load(), c.in.ring
+	l, r := c.lane.at.Load(), c.lane.in
 	if c.out.stalled.Load() {
 		c.armWrite()
 	}
@@ -459,7 +468,7 @@ func (c *econn) dropLane() {
 	if l == nil {
 		return
 	}
-	c.in.ring, c.out.ring = nil, nil
+	c.lane.in, c.lane.out = nil, nil
 	c.lane.at.Store(nil)
 	closeFiles(l.files)
 	l.files = nil

@@ -356,7 +356,7 @@ func (c *econn) napForReply(until int64) bool {
 		events |= unix.POLLOUT
 	}
 	woken := false
-	if c.in.ring != nil {
+	if c.lane.in != nil {
 		woken = c.laneNap(d)
 	} else {
 		c.count.polls.Add(1)

@@ -61,7 +61,7 @@ type SocketOptions struct {
 	ReceiveBuffer int      // SO_RCVBUF in bytes
 	Backlog       int      // of listen(2); 0: 1,024
 	Lane          LaneMode // whether frames may travel through shared memory
-	Ring          int      // bytes of each ring of a lane, as the side that accepts chooses; 0: DefaultRing
+	Ring          int      // bytes of each ring of lanes that this side offers; 0: DefaultRing
 }
 
 // Limits bound a connection. A zero field means its default, which is the constant of its name;

@@ -44,7 +44,6 @@ type outbox struct {
 	broken    atomic.Bool // the peer reads no more, and ending.cause is set
 	limit     int64       // the watermark, in bytes; immutable
 	w         batch       // write lease
-	ring      *ring       // what is written to, or nil: the socket; write lease
 	noCarrier atomic.Bool // the socket has no room for descriptors; an EPOLLOUT ends it
 	trace     func(Event) // nil, or told of every frame; immutable
 	cork      [2]*segment // frames of the loop's batch: urgent, normal; loop only
@@ -326,7 +325,7 @@ func (c *econn) write(budget int) (stalled, spent bool) {
 		}
 		var n int
 		var e unix.Errno
-		if o.ring != nil {
+		if c.lane.out != nil {
 			n, e = c.laneSend(o.w.vecs, o.w.files)
 		} else {
 			n, e = send(c.fd, o.w.vecs, o.w.files)

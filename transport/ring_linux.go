@@ -38,10 +38,10 @@ import (
 //	2 tail.Load: sleep if empty     b sleep.Load: ring the bell, if it is set
 //
 // Of all stores and loads there is one order. If a comes before 2, the consumer sees the bytes and
-// stays awake. Else 2 comes before a, so 1 before b: the producer sees that it sleeps, and rings. So
-// there is no order in which bytes are there, the consumer sleeps, and no bell rings. The producer
-// takes sleep back to 0 by a CAS before it rings: one bell for each sleep. It waits for room in the
-// same way: room in place of sleep, and head in place of tail.
+// stays awake. Else 2 comes before a, so 1 before b: the producer sees that it sleeps, and rings.
+// So there is no order in which bytes are there, the consumer sleeps, and no bell rings. The
+// producer takes sleep back to 0 by a CAS before it rings: one bell for each sleep. It waits for
+// room in the same way: room in place of sleep, and head in place of tail.
 //
 // # Whom a ring trusts
 //
@@ -83,10 +83,6 @@ const (
 
 var errRing = errors.New("positions of the ring make no sense")
 
-// raceRing stands for the memory of all rings, of which the race detector sees nothing: it is told
-// that what was before a write is before the read of its bytes.
-var raceRing atomic.Uint32
-
 // unread is how many bytes wait for the consumer.
 func (r *ring) unread() (int, error) {
 	if r.seen == r.at {
@@ -95,9 +91,6 @@ func (r *ring) unread() (int, error) {
 			return 0, errRing
 		}
 		r.seen = t
-		if raceEnabled {
-			raceRing.Load()
-		}
 	}
 	return int(r.seen - r.at), nil
 }
@@ -162,9 +155,6 @@ func (r *ring) room(n int) []byte {
 // publish shows the consumer what was written. It returns how that sleeps, whose bell is to be rung
 // then.
 func (r *ring) publish() (how uint32) {
-	if raceEnabled {
-		raceRing.Add(1)
-	}
 	r.told = r.at
 	r.shared.tail.Store(r.at)
 	if how = r.shared.sleep.Load(); how != awake && !r.shared.sleep.CompareAndSwap(how, awake) {
