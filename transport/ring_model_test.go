@@ -115,9 +115,9 @@ func (m model) explore() (states int, fault string) {
 		first.l = 9
 	}
 	seen := map[moment]bool{first: true}
-	for todo := []moment{first}; len(todo) > 0; {
-		s := todo[len(todo)-1]
-		todo = todo[:len(todo)-1]
+	for queue := []moment{first}; len(queue) > 0; {
+		s := queue[len(queue)-1]
+		queue = queue[:len(queue)-1]
 		next := m.steps(s)
 		if len(next) == 0 {
 			if f := s.judge(); f != "" {
@@ -130,7 +130,7 @@ func (m model) explore() (states int, fault string) {
 			}
 			if !seen[n] {
 				seen[n] = true
-				todo = append(todo, n)
+				queue = append(queue, n)
 			}
 		}
 	}
@@ -286,9 +286,7 @@ func (m model) consumer(s moment) (moment, bool) {
 			s.c = cRoomBell
 		}
 	case cRoomBell: // a swap
-		if s.room != 0 {
-			s.room, s.roomBell = 0, true
-		}
+		s.room, s.roomBell = 0, s.roomBell || s.room != 0
 		if s.c = cConsume; s.cSeen == s.cAt {
 			s.c = cGoneLook
 		}
@@ -360,8 +358,8 @@ func (s moment) loop() moment {
 	return s
 }
 
-// lateListen is a goroutine of the consumer's side that gave the lease back a while ago and only now
-// announces that the loop sleeps.
+// lateListen is a goroutine of the consumer's side that gave the lease back a while ago and only
+// now announces that the loop sleeps.
 func (s moment) lateListen() moment {
 	switch s.l {
 	case 0:
