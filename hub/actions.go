@@ -10,6 +10,9 @@ import (
 // maxName is how many bytes of a location the log shows.
 const maxName = 256
 
+// maxKeptSelector is how many bytes a selector may have to be listed as it was written.
+const maxKeptSelector = 4096
+
 // frame handles one frame of p. Frames of one peer come one after the other; the body is borrowed.
 // An error says that the body is not JSON; the peer is cut off then.
 func (c *core) frame(p *peer, id uint32, body []byte) error {
@@ -72,16 +75,16 @@ func (c *core) online(p *peer, t *turn, id uint32, pkg []byte) {
 	if c.enter(p, t, id, host) {
 		c.mu.Lock()
 		p.name = string(host[:min(len(host), maxName)])
-		c.mu.Unlock()
+		c.unlock()
 	}
 }
 
 // offline takes p out of the table. The connection stays.
 func (c *core) offline(p *peer, t *turn, id uint32) {
 	c.mu.Lock()
-	c.table.remove(p)
+	c.removeLocked(p)
 	p.publishing = 0
-	c.mu.Unlock()
+	c.unlock()
 	c.succeed(p, t, id)
 }
 
@@ -113,9 +116,9 @@ func (c *core) enter(p *peer, t *turn, id uint32, raw []byte) bool {
 	fits := total <= c.limits.MaxPublishing
 	if fits && !p.gone.Load() {
 		p.publishing = total
-		c.table.add(p, s)
+		c.enterLocked(p, &p.self, s, string(raw[:min(len(raw), maxKeptSelector)]))
 	}
-	c.mu.Unlock()
+	c.unlock()
 	if !fits {
 		c.stats.refused.Add(1)
 		c.fail(p, t, id, "RangeError", fmt.Appendf(nil, "bytes of selectors: %d, limit %d", total,
@@ -137,9 +140,9 @@ func (c *core) unpublish(p *peer, t *turn, id uint32, pkg []byte) {
 	c.mu.Lock()
 	known := c.table.has(p)
 	if known && !nothing {
-		p.publishing -= c.table.drop(p, &t.wanted)
+		p.publishing -= c.table.drop(p, &t.wanted, func(e *entry) { c.tellLocked(e, eventDown) })
 	}
-	c.mu.Unlock()
+	c.unlock()
 	switch {
 	case !known:
 		c.fail(p, t, id, "Error", []byte("Can not found client when forgetRelation()"))

@@ -6,39 +6,58 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"strconv"
 	"sync"
-	"time"
+	"sync/atomic"
 
 	"github.com/pithos-ipc/pithos/transport"
 	"github.com/pithos-ipc/pithos/wire"
 )
 
-// DefaultTimeout is how long Invoke waits where neither its context nor the message says so: as
-// long as Pandora's clients do.
-const DefaultTimeout = 5 * time.Second
+// The defaults of JoinOptions.
+const (
+	DefaultWorkers = 256
+	DefaultBuffer  = 1 << 20
+)
 
-// Client is a process at a hub: it calls others, and answers them. It speaks Pandora's protocol
-// with encoding/json, so that Node clients may be at the other end. It is the first client, made to
-// be simple; the native one, which is made to be fast, comes later.
-//
-//	Invoke -> waiting[id] -> frame -> hub        hub -> frame -> object -> Handler -> reply
-//	   ^                               |         (each on a goroutine of its own)
-//	   +---------- reply <-------------+
-//
-// A client does not reconnect: when the hub goes away, what waits fails, and Done is closed. All
-// methods may be used by any number of goroutines.
-type Client struct {
-	conn     *transport.Conn // immutable after Dial
-	location Location        // immutable
-	serving  chan struct{}   // a token for each Handler that runs
+// ErrLeft says that the client has left the hub. It wraps transport.ErrClosed, and so
+// net.ErrClosed.
+var ErrLeft = fmt.Errorf("hub: client has left: %w", transport.ErrClosed)
 
-	mu      sync.Mutex
-	lastID  uint32                          // of the frames to the hub; guarded by mu
-	waiting map[uint32]chan json.RawMessage // who waits for the reply to an id; guarded by mu
-	objects []object                        // what is published; guarded by mu
-	closed  bool                            // guarded by mu
+// ErrAway says that there is no connection to the hub at this moment; the client is joining again.
+// Nothing was sent. It wraps transport.ErrConnLost.
+var ErrAway = fmt.Errorf("hub: no hub at this moment: %w", transport.ErrConnLost)
+
+// JoinOptions are the choices for a Client. The zero value works.
+type JoinOptions struct {
+	// Location says who this process is. A ClientID and a PID that are missing are filled in.
+	Location Location
+
+	// Handler serves what is for this process and not for one of its objects: messages to its
+	// location, and broadcasts, which are oneways. It runs on a worker. nil: calls are answered
+	// with wire.CodeNoMethod.
+	Handler transport.Handler
+
+	// OnLost is told that the connection to the hub has ended, and why. OnRejoin is told that there
+	// is a new one, on which everything is published again. Both must not block.
+	OnLost   func(error)
+	OnRejoin func()
+
+	// Workers is how many handlers run at a time; 0 means DefaultWorkers.
+	Workers int
+
+	// Buffer is how many bytes of oneways are kept while there is no hub, to be sent when there is;
+	// 0 means DefaultBuffer, less than 0 keeps none.
+	Buffer int
+
+	// Logger is told of lost and new connections. nil: nobody is.
+	Logger *slog.Logger
+
+	// Redial are the options of the connections and of the attempts to join again. Handler, Up and
+	// Down are the client's own.
+	Redial transport.RedialOptions
 }
 
 // Location says who a client is, and where.
@@ -56,267 +75,327 @@ type Selector struct {
 	ObjectTag  string `json:"objectTag,omitempty"`
 }
 
-// Message is what one client sends to another.
-type Message struct {
-	// Action is what is asked for. "" means ActionInvoke.
-	Action string
-	// Property is the method of an object, for ActionInvoke.
-	Property string
-	// Data is sent as encoding/json writes it; for ActionInvoke it is a list of arguments. In a
-	// message that was received it is a json.RawMessage.
-	Data any
-	// Timeout is how long the sender waits for the reply; 0: as long as its context lets it, or,
-	// without a deadline there, DefaultTimeout.
-	Timeout time.Duration
-	// Host is who has sent a message that was received, and Remote whom it was sent to.
-	Host   Location
-	Remote Selector
+// Client is a process at a hub: it calls others, by a Route, and serves them, by its Publications.
+//
+//	Route.Do -> conn -> hub -> provider        hub -> conn -> Publication -> worker -> Handler
+//	   ^                          |            (by number)
+//	   +---------- reply <--------+
+//
+// When the hub goes away, calls under way fail with transport.ErrConnLost and are not repeated;
+// the client joins again as soon as there is a hub, and what it has published and watched is there
+// again before anything else is sent. Calls that are made meanwhile wait, within their context. All
+// methods may be used by any number of goroutines.
+type Client struct {
+	o        JoinOptions // immutable
+	host     []byte      // the location as JSON; immutable
+	pool     *transport.Pool
+	redialer *transport.Redialer
+	session  atomic.Pointer[session] // nil: there is no hub
+	first    chan error              // the outcome of the first attempt
+	rejoins  atomic.Uint64
+
+	mu       sync.Mutex
+	routes   map[Selector]*Route // guarded by mu
+	watches  map[uint64]*Watch   // guarded by mu
+	last     uint64              // number of a publication or a watch; guarded by mu
+	joined   bool                // once; guarded by mu
+	draining bool                // nothing is published again; guarded by mu
+	closed   bool                // guarded by mu
+	buffer   buffer              // guarded by mu
+
+	pubs publications
 }
 
-// The actions that clients know.
-const (
-	ActionInvoke = "OBJECT_ACTION_INVOKE" // call a method of an object
-	ActionEcho   = "echo"                 // every client answers with the message itself
-)
-
-// Args decodes the arguments of a message that was received into the pointers given. Missing ones
-// leave theirs as it is, further ones are ignored.
-func (m *Message) Args(into ...any) error {
-	raw, _ := m.Data.(json.RawMessage)
-	if len(raw) == 0 {
-		return nil
-	}
-	var args []json.RawMessage
-	if err := json.Unmarshal(raw, &args); err != nil {
-		return fmt.Errorf("hub: arguments: %w", err)
-	}
-	for i := range min(len(args), len(into)) {
-		if err := json.Unmarshal(args[i], into[i]); err != nil {
-			return fmt.Errorf("hub: argument %d: %w", i, err)
-		}
-	}
-	return nil
+// session is one connection to the hub.
+type session struct {
+	conn *transport.Conn
+	peer uint64 // the hub's number of this client
 }
 
-// RemoteError is a reply that says why something was not done, by the hub or by another client.
-type RemoteError struct {
-	Name    string          `json:"name"` // the class, where it is told
-	Message string          `json:"message"`
-	Raw     json.RawMessage `json:"-"` // the error as it came
-}
-
-func (e *RemoteError) Error() string { return "hub: remote: " + e.Message }
-
-// Is lets errors.Is find transport.ErrDeadline and context.DeadlineExceeded in the hub's timeout.
-func (e *RemoteError) Is(target error) bool {
-	return e.Name == timeoutClass &&
-		(target == transport.ErrDeadline || target == context.DeadlineExceeded)
-}
-
-// Dial connects to the hub at path (see PandoraPath) and goes online as location, within ctx. A
-// ClientID and a PID that are missing are filled in. The hub has to run as this user or as root,
-// as the folder of its socket may be open to everybody.
-func Dial(ctx context.Context, path string, location Location) (*Client, error) {
-	if location.ClientID == "" {
-		location.ClientID = rand.Text()
+// Join connects to the hub at address and comes online, within ctx. It makes one attempt; from then
+// on the client keeps itself connected until Close. Errors: those of transport.Dial, *RemoteError.
+func Join(ctx context.Context, address string, o JoinOptions) (*Client, error) {
+	if o.Location.ClientID == "" {
+		o.Location.ClientID = rand.Text()
 	}
-	if location.PID == "" {
-		location.PID = strconv.Itoa(os.Getpid())
+	if o.Location.PID == "" {
+		o.Location.PID = strconv.Itoa(os.Getpid())
 	}
-	c := &Client{location: location, waiting: make(map[uint32]chan json.RawMessage),
-		serving: make(chan struct{}, maxServing)}
-	o := transport.Options{Foreign: incoming{c}, Authorize: transport.SameUser}
-	o.Limits.MaxBody = Limits{}.withDefaults().frame()
-	o.Limits.Outbox = DefaultMaxOutbox
-	conn, err := transport.Dial(ctx, path, o)
+	if o.Workers <= 0 {
+		o.Workers = DefaultWorkers
+	}
+	if o.Buffer == 0 {
+		o.Buffer = DefaultBuffer
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	host, err := json.Marshal(o.Location)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("hub: location: %w", err)
 	}
-	c.conn = conn
-	if _, err := c.ask(ctx, "PANDORA_HUB_ACTION_ONLINE_UP", c.request(nil), 0); err != nil {
-		conn.Abort(nil)
-		<-conn.Done()
-		return nil, fmt.Errorf("hub: go online: %w", err)
+	c := &Client{o: o, host: host, first: make(chan error, 1),
+		pool:   transport.NewPool(o.Workers, 16*o.Workers),
+		routes: make(map[Selector]*Route), watches: make(map[uint64]*Watch)}
+	c.pubs.byNumber = make(map[uint64]*Publication)
+	r := o.Redial
+	r.Options.Handler = incoming{c}
+	r.Up, r.Down = c.up, c.down
+	if r.Options.Authorize == nil {
+		r.Options.Authorize = transport.SameUser
+	}
+	c.redialer = transport.Redial(address, r)
+	select {
+	case err = <-c.first:
+	case <-ctx.Done():
+		err = fmt.Errorf("hub: join %s: %w", address, ctx.Err())
+	}
+	if err != nil {
+		c.redialer.Close(ctx)
+		c.pool.Close()
+		return nil, err
 	}
 	return c, nil
 }
 
 // Location is who this client is.
-func (c *Client) Location() Location { return c.location }
+func (c *Client) Location() Location { return c.o.Location }
 
-// Done is closed when the connection to the hub is over.
-func (c *Client) Done() <-chan struct{} { return c.conn.Done() }
-
-// Invoke sends m to one of those that to selects, and returns the data of the reply, nil when it
-// has none. Errors: *RemoteError, those of ctx, transport.ErrConnLost when the hub goes away before
-// the reply, and what transport.Conn.WriteFrame gives. The hub cuts a client off that sends more
-// than its largest body.
-func (c *Client) Invoke(ctx context.Context, to Selector, m Message) (json.RawMessage, error) {
-	timeout := m.Timeout
-	if d, ok := ctx.Deadline(); ok {
-		left := time.Until(d)
-		if timeout <= 0 || left < timeout {
-			timeout = left
-		}
-	} else if timeout <= 0 {
-		timeout = DefaultTimeout
+// Peer is the hub's number of this client, which others see as Request.Caller; 0 while there is no
+// hub. It is another one after each rejoin.
+func (c *Client) Peer() uint64 {
+	if s := c.session.Load(); s != nil {
+		return s.peer
 	}
-	return c.ask(ctx, "PANDORA_HUB_ACTION_MSG_UP", c.up(to, m, timeout), timeout)
+	return 0
 }
 
-// Send sends m to one of those that to selects. Nobody answers; when there is nobody, the message
-// is lost. It never waits: without room it gives transport.ErrFull.
-func (c *Client) Send(to Selector, m Message) error {
-	return c.write("PANDORA_HUB_ACTION_MSG_UP", c.up(to, m, 0), c.id())
+// online returns the session, once there is one.
+func (c *Client) online(ctx context.Context) (*session, error) {
+	for {
+		if s := c.session.Load(); s != nil && s.conn.Err() == nil {
+			return s, nil
+		}
+		if _, err := c.redialer.Conn(ctx); err != nil {
+			if errors.Is(err, transport.ErrClosed) {
+				return nil, ErrLeft
+			}
+			return nil, fmt.Errorf("%w: %w", ErrAway, err)
+		}
+	}
 }
 
-// Close goes offline, so that no new calls come, waits for the handlers that run, and ends the
-// connection, all within ctx. Calls under way fail with transport.ErrClosed. Closing again waits
-// for the end of the connection. It is not for a Handler to call.
+// up comes online on a new connection and brings everything back. Nobody else sends on it yet.
+func (c *Client) up(ctx context.Context, conn *transport.Conn) error {
+	reply, err := conn.Do(ctx, transport.Message{Method: methodOnline, Body: c.host}, nil)
+	if err != nil {
+		return remote(err)
+	}
+	var who struct{ Peer uint64 }
+	if err := json.Unmarshal(reply, &who); err != nil {
+		return fmt.Errorf("hub: answer to %s: %w", methodOnline, err)
+	}
+	s := &session{conn: conn, peer: who.Peer}
+	if err := c.publishAll(ctx, s); err != nil {
+		return err
+	}
+	if err := c.watchAll(ctx, s); err != nil {
+		return err
+	}
+	c.mu.Lock()
+	again := c.joined
+	c.joined = true
+	err = c.buffer.flush(ctx, conn)
+	if err == nil {
+		c.session.Store(s)
+	}
+	c.mu.Unlock()
+	switch {
+	case err != nil:
+		return err
+	case !again:
+		c.first <- nil
+	default:
+		c.rejoins.Add(1)
+		c.o.Logger.Info("joined the hub again", "peer", s.peer)
+		if c.o.OnRejoin != nil {
+			c.o.OnRejoin()
+		}
+	}
+	return nil
+}
+
+// down is told of the end of a connection, and of attempts that fail.
+func (c *Client) down(err error) {
+	was := c.session.Swap(nil)
+	c.mu.Lock()
+	joined := c.joined
+	for _, r := range c.routes {
+		r.open()
+	}
+	c.mu.Unlock()
+	switch {
+	case !joined:
+		select {
+		case c.first <- remote(err):
+		default:
+		}
+	case was != nil:
+		c.o.Logger.Warn("lost the hub", "cause", err)
+		if c.o.OnLost != nil {
+			c.o.OnLost(err)
+		}
+	}
+}
+
+// ask calls a method of the hub itself.
+func (c *Client) ask(ctx context.Context, method string, body []byte) ([]byte, error) {
+	s, err := c.online(ctx)
+	if err != nil {
+		return nil, err
+	}
+	reply, err := s.conn.Do(ctx, transport.Message{Method: method, Body: body}, nil)
+	return reply, remote(err)
+}
+
+// Drain takes everything back that is published, so that no new call comes, and returns when the
+// calls inside have ended, or ctx is done. The client can still call others.
+func (c *Client) Drain(ctx context.Context) error {
+	c.mu.Lock()
+	c.draining = true
+	c.mu.Unlock()
+	s := c.session.Load()
+	if s == nil {
+		return nil // the hub that knew of it is gone
+	}
+	_, err := s.conn.Do(ctx, transport.Message{Method: methodOffline}, nil)
+	if err = remote(err); errors.Is(err, transport.ErrConnLost) {
+		return nil
+	}
+	return err
+}
+
+// Close drains, ends the connection and waits until nothing of the client runs, all within ctx. The
+// error says what was lost: oneways that waited for a hub (*LostError), and what
+// transport.Conn.Close reports. Closing again waits for the first and returns nil. It is not for a
+// Handler to call.
 func (c *Client) Close(ctx context.Context) error {
 	c.mu.Lock()
 	first := !c.closed
 	c.closed = true
 	c.mu.Unlock()
 	if !first {
-		<-c.conn.Done()
+		return c.redialer.Close(ctx)
+	}
+	errs := []error{c.Drain(ctx), c.redialer.Close(ctx)}
+	c.session.Store(nil)
+	c.pool.Close()
+	c.mu.Lock()
+	errs = append(errs, c.buffer.lost())
+	c.mu.Unlock()
+	return errors.Join(errs...)
+}
+
+// ClientStats are counters and gauges of a Client.
+type ClientStats struct {
+	Rejoins  uint64 // times that the hub was found again
+	Buffered int    // gauge: oneways that wait for a hub
+	Dropped  uint64 // oneways that found no room in the buffer
+}
+
+// Stats are the counters of the client.
+func (c *Client) Stats() ClientStats {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return ClientStats{Rejoins: c.rejoins.Load(), Buffered: len(c.buffer.waiting),
+		Dropped: c.buffer.dropped}
+}
+
+// RemoteError is a reply that says why something was not done, by the hub or by a provider.
+type RemoteError struct {
+	Code    wire.Code
+	Name    string          // the class, where it is told
+	Message string          // what went wrong
+	Raw     json.RawMessage // the error of a Node provider as it came; nil otherwise
+	err     *transport.RemoteError
+}
+
+func (e *RemoteError) Error() string {
+	if e.Message == "" {
+		return "hub: remote: " + e.Code.String()
+	}
+	return "hub: remote: " + e.Message
+}
+
+// Unwrap returns the error of the transport, by which errors.Is finds transport.ErrDeadline and
+// others.
+func (e *RemoteError) Unwrap() error { return e.err }
+
+// Remote makes a *RemoteError of the error reply that err is, as callbacks of Route.Go get it;
+// other errors stay as they are.
+func Remote(err error) error { return remote(err) }
+
+func remote(err error) error {
+	t, ok := err.(*transport.RemoteError)
+	if !ok {
+		return err
+	}
+	e := &RemoteError{Code: t.Code, Message: t.Text, err: t}
+	if len(t.Text) > 0 && t.Text[0] == '{' {
+		var fields struct{ Name, Message string }
+		if json.Unmarshal([]byte(t.Text), &fields) == nil {
+			e.Name, e.Message, e.Raw = fields.Name, fields.Message, json.RawMessage(t.Text)
+		}
+	}
+	return e
+}
+
+// LostError says how many oneways waited for a hub when the client left.
+type LostError struct{ Oneways, Bytes int }
+
+func (e *LostError) Error() string {
+	return fmt.Sprintf("hub: left with %d oneways (%d bytes) that waited for a hub", e.Oneways,
+		e.Bytes)
+}
+
+// buffer keeps oneways while there is no hub. Client.mu guards it.
+type buffer struct {
+	waiting []transport.Message
+	bytes   int
+	dropped uint64
+}
+
+// add keeps a copy of m, within limit bytes.
+func (b *buffer) add(m *transport.Message, limit int) error {
+	k, n := keep(m)
+	n += len(m.Selector) + waitingSize
+	if b.bytes+n > limit {
+		b.dropped++
+		return fmt.Errorf("%w: %w: bytes of oneways that wait for a hub: %d, limit %d", ErrAway,
+			transport.ErrFull, b.bytes+n, max(0, limit))
+	}
+	k.Selector = append([]byte(nil), m.Selector...)
+	b.waiting = append(b.waiting, k)
+	b.bytes += n
+	return nil
+}
+
+// flush sends what waits, in order.
+func (b *buffer) flush(ctx context.Context, conn *transport.Conn) error {
+	for len(b.waiting) > 0 {
+		if err := conn.Post(ctx, b.waiting[0]); err != nil {
+			return err
+		}
+		b.waiting = b.waiting[1:]
+	}
+	b.waiting, b.bytes = nil, 0
+	return nil
+}
+
+// lost is what is still there when the client leaves.
+func (b *buffer) lost() error {
+	if len(b.waiting) == 0 {
 		return nil
 	}
-	_, err := c.ask(ctx, "PANDORA_HUB_ACTION_OFFLINE_UP", c.request(nil), 0)
-	if errors.Is(err, transport.ErrConnLost) {
-		err = nil
-	}
-	for range cap(c.serving) { // all the tokens: nobody runs, and nobody will
-		select {
-		case c.serving <- struct{}{}:
-			continue
-		case <-ctx.Done():
-			err = errors.Join(err, fmt.Errorf("hub: handlers still run: %w", ctx.Err()))
-		}
-		break
-	}
-	return errors.Join(err, c.conn.Close(ctx))
-}
-
-// request is the package of what the hub itself answers.
-func (c *Client) request(data any) any {
-	return map[string]any{"host": c.location, "data": data, "needReply": true}
-}
-
-// upward is a message on its way to the hub.
-type upward struct {
-	Remote    Selector `json:"remote"`
-	Action    string   `json:"action"`
-	Broadcast bool     `json:"broadcast"`
-	Host      Location `json:"host"`
-	NeedReply bool     `json:"needReply"`
-	Timeout   float64  `json:"timeout,omitempty"` // in ms
-	Property  string   `json:"propertyName,omitempty"`
-	Data      any      `json:"data,omitempty"`
-}
-
-// up is m on its way to the hub. A reply is due when timeout is not 0.
-func (c *Client) up(to Selector, m Message, timeout time.Duration) any {
-	if m.Action == "" {
-		m.Action = ActionInvoke
-	}
-	return upward{Remote: to, Action: m.Action, Host: c.location, NeedReply: timeout != 0,
-		Timeout: timeout.Seconds() * 1000, Property: m.Property, Data: m.Data}
-}
-
-// ask sends a frame and waits for the data of its reply, for timeout at most if that is not 0.
-func (c *Client) ask(ctx context.Context, action string, pkg any, timeout time.Duration) (
-	json.RawMessage, error) {
-	if timeout != 0 {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, timeout)
-		defer cancel()
-	}
-	if err := ctx.Err(); err != nil {
-		return nil, err
-	}
-	reply := make(chan json.RawMessage, 1)
-	id := c.await(reply)
-	defer c.forget(id)
-	if err := c.write(action, pkg, id); err != nil {
-		return nil, err
-	}
-	select {
-	case pkg := <-reply:
-		return parseReply(pkg)
-	case <-ctx.Done():
-		return nil, fmt.Errorf("hub: no reply: %w", ctx.Err())
-	case <-c.conn.Done():
-	}
-	select {
-	case pkg := <-reply: // the last thing that came
-		return parseReply(pkg)
-	default:
-		return nil, fmt.Errorf("hub: no reply: %w", c.conn.Err())
-	}
-}
-
-// parseReply returns the data of a reply package, or the error that it carries.
-func parseReply(pkg json.RawMessage) (json.RawMessage, error) {
-	var r struct {
-		Success bool
-		Data    json.RawMessage
-		Error   json.RawMessage
-	}
-	if len(pkg) == 0 {
-		return nil, nil
-	}
-	if err := json.Unmarshal(pkg, &r); err != nil {
-		return nil, fmt.Errorf("hub: reply: %w", err)
-	}
-	if r.Success {
-		return r.Data, nil
-	}
-	e := &RemoteError{Raw: r.Error}
-	if json.Unmarshal(r.Error, e) != nil || e.Message == "" {
-		e.Message = string(r.Error) // not every provider throws an Error
-	}
-	return nil, e
-}
-
-// await returns the id of the next frame, the reply to which goes to reply.
-func (c *Client) await(reply chan json.RawMessage) uint32 {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	id := c.idLocked()
-	c.waiting[id] = reply
-	return id
-}
-
-func (c *Client) forget(id uint32) {
-	c.mu.Lock()
-	delete(c.waiting, id)
-	c.mu.Unlock()
-}
-
-// id is the number of the next frame.
-func (c *Client) id() uint32 {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.idLocked()
-}
-
-func (c *Client) idLocked() uint32 {
-	for {
-		if c.lastID++; c.lastID >= maxID {
-			c.lastID = 1
-		}
-		if c.waiting[c.lastID] == nil {
-			return c.lastID
-		}
-	}
-}
-
-// write queues a frame.
-func (c *Client) write(action string, pkg any, id uint32) error {
-	body, err := json.Marshal(map[string]any{"action": action, "data": pkg})
-	if err != nil {
-		return fmt.Errorf("hub: encode: %w", err)
-	}
-	return c.conn.WriteFrame(wire.Header{ID: id}, body)
+	return &LostError{Oneways: len(b.waiting), Bytes: b.bytes}
 }

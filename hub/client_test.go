@@ -4,9 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"net"
 	"path/filepath"
-	"strings"
+	"strconv"
 	"sync"
 	"testing"
 	"time"
@@ -15,256 +14,396 @@ import (
 
 	"github.com/pithos-ipc/pithos/hub"
 	"github.com/pithos-ipc/pithos/transport"
+	"github.com/pithos-ipc/pithos/wire"
 )
 
 // join is a client of the hub at path until the end of the test.
 func join(t testing.TB, path, app string) *hub.Client {
 	t.Helper()
-	c, err := hub.Dial(soon(t), path, hub.Location{AppName: app})
+	return joinWith(t, path, hub.JoinOptions{Location: hub.Location{AppName: app}})
+}
+
+func joinWith(t testing.TB, path string, o hub.JoinOptions) *hub.Client {
+	t.Helper()
+	c, err := hub.Join(soon(t), path, o)
 	require.NoError(t, err)
 	t.Cleanup(func() { c.Close(soon(t)) })
 	return c
 }
 
-// calculator answers sum and who.
-func calculator(_ context.Context, m hub.Message) (any, error) {
-	switch m.Property {
+// publish has c serve an object.
+func publish(t testing.TB, c *hub.Client, name, tag string, f transport.HandlerFunc,
+) *hub.Publication {
+	t.Helper()
+	p, err := c.Publish(soon(t), hub.Object{Name: name, Tag: tag, Handler: f})
+	require.NoError(t, err)
+	return p
+}
+
+// calculator answers sum, and shows what it is told.
+func calculator(r *transport.Request) {
+	switch string(r.Method()) {
 	case "sum":
-		var a, b float64
-		err := m.Args(&a, &b)
-		return a + b, err
-	case "who":
-		return m.Host.AppName, nil
+		var n [2]float64
+		if err := json.Unmarshal(r.Body(), &n); err != nil {
+			_ = r.Fail(wire.CodeInvalid, err.Error())
+			return
+		}
+		_ = r.Reply(strconv.AppendFloat(nil, n[0]+n[1], 'g', -1, 64))
+	case "caller":
+		_ = r.Reply(strconv.AppendUint(nil, r.Caller(), 10))
+	case "trace":
+		_ = r.Reply(r.Trace())
+	case "action":
+		_ = r.Reply(r.Action())
 	case "panic":
 		panic("oh")
+	default:
+		_ = r.Fail(wire.CodeNoMethod, "no method "+string(r.Method()))
 	}
-	return nil, errors.New("no method " + m.Property)
 }
 
 func object(name, tag string) hub.Selector {
 	return hub.Selector{ObjectName: name, ObjectTag: tag}
 }
 
+// eventually waits until ok is true.
+func eventually(t testing.TB, ok func() bool, what string) {
+	t.Helper()
+	for end := time.Now().Add(20 * time.Second); !ok(); time.Sleep(time.Millisecond) {
+		require.True(t, time.Now().Before(end), "not in time: %s", what)
+	}
+}
+
 func TestClientsCallEachOther(t *testing.T) {
 	engines(t, func(t *testing.T, o transport.Options) {
 		_, path := start(t, hub.Options{Transport: o})
 		a, b := join(t, path, "a"), join(t, path, "b")
-		require.NoError(t, b.Publish(soon(t), "calc", "", calculator))
-		got, err := a.Invoke(soon(t), object("calc", ""),
-			hub.Message{Property: "sum", Data: []any{2, 40.5}})
+		publish(t, b, "calc", "", calculator)
+		calc := a.Object("calc")
+		got, err := calc.Call(soon(t), "sum", []byte(`[2,40.5]`), nil)
 		require.NoError(t, err)
-		require.JSONEq(t, `42.5`, string(got))
-		got, err = a.Invoke(soon(t), object("calc", "v7"), hub.Message{Property: "who"})
+		require.Equal(t, "42.5", string(got))
+		got, err = a.Route(object("calc", "v7")).Call(soon(t), "caller", nil, nil)
 		require.NoError(t, err, "no tag stands in for one that nobody has")
-		require.JSONEq(t, `"a"`, string(got))
-
-		to := hub.Selector{Location: b.Location()}
-		got, err = a.Invoke(soon(t), to, hub.Message{Action: hub.ActionEcho, Data: "é\u2028"})
+		require.Equal(t, strconv.FormatUint(a.Peer(), 10), string(got))
+		got, err = calc.Do(soon(t), hub.Message{Method: "trace", Trace: []byte("00-12")}, nil)
 		require.NoError(t, err)
-		var echo struct{ Echo struct{ Data, Action string } }
-		require.NoError(t, json.Unmarshal(got, &echo))
-		require.Equal(t, "é\u2028", echo.Echo.Data)
-		require.Equal(t, hub.ActionEcho, echo.Echo.Action)
+		require.Equal(t, "00-12", string(got))
+		got, err = calc.Do(soon(t), hub.Message{Method: "action", Action: "custom"}, nil)
+		require.NoError(t, err)
+		require.Equal(t, "custom", string(got))
+		got, err = calc.Do(soon(t), hub.Message{Action: hub.ActionEcho, Payload: []byte("1")}, nil)
+		require.NoError(t, err)
+		require.Equal(t, `{"echo":1}`, string(got))
+
+		_, err = calc.Call(soon(t), "panic", nil, nil)
+		require.ErrorContains(t, err, "oh")
+		var remote *hub.RemoteError
+		_, err = calc.Call(soon(t), "none", nil, nil)
+		require.ErrorAs(t, err, &remote)
+		require.Equal(t, wire.CodeNoMethod, remote.Code)
+		_, err = a.Object("till").Call(soon(t), "sum", nil, nil)
+		require.ErrorAs(t, err, &remote)
+		require.Equal(t, wire.CodeNoRoute, remote.Code)
+		require.Contains(t, err.Error(), `{"objectName":"till"}`)
 	})
 }
 
-func TestErrorsOfClients(t *testing.T) {
+func TestClientGo(t *testing.T) {
 	_, path := start(t, hub.Options{})
 	a, b := join(t, path, "a"), join(t, path, "b")
-	require.NoError(t, b.Publish(soon(t), "calc", "v1", calculator))
-	require.ErrorContains(t, b.Publish(soon(t), "calc", "v1", calculator), "already")
-	const notFound = "Cannot found any clients by selector"
-	for name, c := range map[string]struct {
-		to   hub.Selector
-		m    hub.Message
-		want string
-	}{
-		"handler's": {object("calc", ""), hub.Message{Property: "x"}, "no method x"},
-		"panic":     {object("calc", "v1"), hub.Message{Property: "panic"}, "panicked: oh"},
-		"arguments": {object("calc", ""), hub.Message{Property: "sum", Data: "x"}, "arguments"},
-		"argument": {object("calc", ""), hub.Message{Property: "sum", Data: []any{1, "x"}},
-			"argument 1"},
-		"action":        {object("calc", ""), hub.Message{Action: "dance"}, `the action "dance"`},
-		"nobody":        {object("none", ""), hub.Message{}, notFound},
-		"other tag":     {object("calc", "v2"), hub.Message{}, notFound},
-		"not an object": {hub.Selector{Location: b.Location()}, hub.Message{}, `the object ""`},
-	} {
-		t.Run(name, func(t *testing.T) {
-			_, err := a.Invoke(soon(t), c.to, c.m)
-			var remote *hub.RemoteError
-			require.ErrorAs(t, err, &remote)
-			require.Contains(t, remote.Message, c.want)
-			require.NotErrorIs(t, err, context.DeadlineExceeded)
-		})
+	publish(t, b, "calc", "", calculator)
+	calc := a.Object("calc")
+	done := make(chan string, 10)
+	for i := range 10 {
+		err := calc.Go(hub.Message{Method: "sum", Payload: []byte(`[1,2]`)}, nil,
+			func(reply []byte, err error) {
+				done <- string(reply)
+			})
+		require.NoError(t, err, i)
 	}
-	_, err := a.Invoke(soon(t), object("calc", ""), hub.Message{Data: func() {}})
-	require.ErrorContains(t, err, "encode")
-	_, err = hub.Dial(soon(t), path+".none", hub.Location{})
-	require.ErrorContains(t, err, "no such file")
-}
-
-func TestTagsAtOneClient(t *testing.T) {
-	_, path := start(t, hub.Options{})
-	a, b := join(t, path, "a"), join(t, path, "b")
-	for _, tag := range []string{"v1", "v2"} {
-		require.NoError(t, b.Publish(soon(t), "o", tag,
-			func(context.Context, hub.Message) (any, error) { return tag, nil }))
-	}
-	for tag, want := range map[string]string{"v1": `"v1"`, "v2": `"v2"`, "": `"v1"`} {
-		got, err := a.Invoke(soon(t), object("o", tag), hub.Message{})
-		require.NoError(t, err)
-		require.JSONEq(t, want, string(got))
+	for range 10 {
+		require.Equal(t, "3", <-done)
 	}
 }
 
-func TestTimeoutsOfClients(t *testing.T) {
+func TestClientSendsToOneToAllAndToEverybody(t *testing.T) {
 	_, path := start(t, hub.Options{})
-	a, b := join(t, path, "a"), join(t, path, "b")
-	ended := make(chan error, 3)
-	require.NoError(t, b.Publish(soon(t), "o", "",
-		func(ctx context.Context, _ hub.Message) (any, error) {
-			<-ctx.Done()
-			ended <- ctx.Err()
-			return nil, ctx.Err()
-		}))
-	_, err := a.Invoke(context.Background(), object("o", ""),
-		hub.Message{Timeout: 20 * time.Millisecond})
-	require.ErrorIs(t, err, context.DeadlineExceeded)
-	require.ErrorIs(t, <-ended, context.DeadlineExceeded, "the handler is told")
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Millisecond)
-	defer cancel()
-	_, err = a.Invoke(ctx, object("o", ""), hub.Message{Timeout: time.Hour})
-	require.ErrorIs(t, err, context.DeadlineExceeded)
-	require.ErrorIs(t, <-ended, context.DeadlineExceeded)
-	_, err = a.Invoke(ctx, object("o", ""), hub.Message{})
-	require.ErrorIs(t, err, context.DeadlineExceeded, "it was over before")
-	ctx, cancel = context.WithCancel(context.Background())
-	time.AfterFunc(10*time.Millisecond, cancel)
-	_, err = a.Invoke(ctx, object("o", ""), hub.Message{Timeout: 50 * time.Millisecond})
-	require.ErrorIs(t, err, context.Canceled)
-	<-ended
-	hubs := &hub.RemoteError{Name: "MessengerRequestTimeoutError"}
-	require.ErrorIs(t, hubs, context.DeadlineExceeded)
-	require.ErrorIs(t, hubs, transport.ErrDeadline)
-}
-
-func TestSendOfClients(t *testing.T) {
-	_, path := start(t, hub.Options{})
-	a, b := join(t, path, "a"), join(t, path, "b")
-	got := make(chan hub.Message, 1)
-	require.NoError(t, b.Publish(soon(t), "o", "",
-		func(_ context.Context, m hub.Message) (any, error) {
-			got <- m
-			return nil, errors.New("nobody hears this")
-		}))
-	require.NoError(t, a.Send(object("none", ""), hub.Message{}))
-	require.NoError(t, a.Send(object("o", ""), hub.Message{Property: "p", Data: []int{1}}))
-	select {
-	case m := <-got:
-		require.Equal(t, hub.Message{Action: hub.ActionInvoke, Property: "p", Host: a.Location(),
-			Remote: object("o", ""), Data: json.RawMessage(`[1]`)}, m)
-	case <-time.After(10 * time.Second):
-		t.Fatal("nothing came")
+	got := make(chan string, 20)
+	hear := func(name string) transport.HandlerFunc {
+		return func(r *transport.Request) {
+			got <- name + ":" + string(r.Method()) + ":" + string(r.Body())
+			_ = r.Reply([]byte(name))
+		}
 	}
-}
-
-// The death of the hub, here a socket that answers once, ends what waits on it.
-func TestTheDeathOfTheHubFailsCalls(t *testing.T) {
-	const calls = 10
-	path := filepath.Join(t.TempDir(), "dies")
-	l, err := net.Listen("unix", path)
+	a := join(t, path, "a")
+	for _, name := range []string{"b", "c"} {
+		c := joinWith(t, path, hub.JoinOptions{Location: hub.Location{AppName: name},
+			Handler: hear(name + " itself")})
+		publish(t, c, "ear", "", hear(name))
+	}
+	ear := a.Object("ear")
+	m := hub.Message{Method: "m", Payload: []byte("1")}
+	require.NoError(t, ear.Send(soon(t), m))
+	require.NoError(t, ear.Send(soon(t), m))
+	require.ElementsMatch(t, []string{"b:m:1", "c:m:1"}, []string{<-got, <-got}, "in turn")
+	require.NoError(t, ear.SendAll(soon(t), m))
+	require.ElementsMatch(t, []string{"b:m:1", "c:m:1"}, []string{<-got, <-got})
+	require.NoError(t, a.Broadcast(soon(t), m))
+	require.ElementsMatch(t, []string{"b itself:m:1", "c itself:m:1"}, []string{<-got, <-got})
+	replies, err := ear.CallAll(soon(t), m)
 	require.NoError(t, err)
-	defer l.Close()
-	go func() {
-		conn, err := l.Accept()
-		if err != nil {
-			return
-		}
-		r := &raw{t: t, conn: conn}
-		id, _ := r.next()
-		r.send(`{"action":"response_callback_%d","data":{"success":true}}`, id)
-		for range calls {
-			r.next()
-		}
-		conn.Close()
-	}()
-	c := join(t, path, "a")
-	failed := make(chan error, calls)
-	for range calls {
-		go func() {
-			_, err := c.Invoke(context.Background(), object("o", ""),
-				hub.Message{Timeout: time.Minute})
-			failed <- err
-		}()
-	}
-	for range calls {
-		select {
-		case err := <-failed:
-			require.ErrorIs(t, err, transport.ErrConnLost)
-		case <-time.After(10 * time.Second):
-			t.Fatal("a call still waits")
-		}
-	}
-	<-c.Done()
-	_, err = c.Invoke(soon(t), object("o", ""), hub.Message{})
-	require.ErrorIs(t, err, transport.ErrConnLost)
-	require.ErrorIs(t, c.Publish(soon(t), "x", "", nil), transport.ErrConnLost)
-	require.NoError(t, c.Close(soon(t)))
+	require.Len(t, replies, 2)
+	require.ElementsMatch(t, []string{"b", "c"},
+		[]string{string(replies[0].Payload), string(replies[1].Payload)})
+	replies, err = a.Object("nobody").CallAll(soon(t), m)
+	require.NoError(t, err)
+	require.Empty(t, replies)
+	reply, err := a.Route(hub.Selector{Location: hub.Location{AppName: "c"}}).Do(soon(t), m, nil)
+	require.NoError(t, err)
+	require.Contains(t, string(reply), "c")
 }
 
-// A hub that closes answers what waits, and ends the clients.
-func TestTheEndOfTheHubFailsCalls(t *testing.T) {
-	engines(t, func(t *testing.T, o transport.Options) {
-		h, path := start(t, hub.Options{Transport: o})
-		a, b := join(t, path, "a"), join(t, path, "b")
-		called := make(chan struct{}, 1)
-		require.NoError(t, b.Publish(soon(t), "o", "",
-			func(ctx context.Context, _ hub.Message) (any, error) {
-				called <- struct{}{}
-				<-ctx.Done() // ends with the connection
-				return nil, ctx.Err()
-			}))
-		failed := make(chan error, 1)
-		go func() {
-			_, err := a.Invoke(context.Background(), object("o", ""),
-				hub.Message{Timeout: time.Minute})
-			failed <- err
-		}()
-		<-called
-		require.NoError(t, h.Close(soon(t)))
-		require.ErrorContains(t, <-failed, "hub is closing")
-		<-a.Done()
-		<-b.Done()
-	})
-}
-
-func TestCloseOfClients(t *testing.T) {
-	h, path := start(t, hub.Options{})
+func TestClientLooksUp(t *testing.T) {
+	_, path := start(t, hub.Options{})
 	a, b := join(t, path, "a"), join(t, path, "b")
-	began, release := make(chan struct{}), make(chan struct{})
-	require.NoError(t, b.Publish(soon(t), "o", "",
-		func(context.Context, hub.Message) (any, error) {
-			close(began)
-			<-release
-			return "done", nil
-		}))
-	var wg sync.WaitGroup
-	wg.Go(func() {
-		got, err := a.Invoke(soon(t), object("o", ""), hub.Message{})
-		require.NoError(t, err)
-		require.JSONEq(t, `"done"`, string(got), "what runs is finished")
-	})
-	<-began
-	wg.Go(func() { require.NoError(t, b.Close(soon(t))) })
-	require.Eventually(t, func() bool {
-		_, err := a.Invoke(soon(t), object("o", ""), hub.Message{})
-		return err != nil && strings.Contains(err.Error(), "Cannot found")
-	}, 5*time.Second, time.Millisecond, "offline")
-	close(release)
-	wg.Wait()
+	_, err := b.Publish(soon(t), hub.Object{Name: "calc", Tag: "v1", Info: []byte(`{"port":1}`),
+		Handler: transport.HandlerFunc(calculator)})
+	require.NoError(t, err)
+	found, err := a.Lookup(soon(t), hub.Selector{ObjectName: "calc"})
+	require.NoError(t, err)
+	require.Len(t, found, 1)
+	require.Equal(t, hub.Selector{Location: b.Location(), ObjectName: "calc", ObjectTag: "v1"},
+		found[0].Selector)
+	require.Equal(t, b.Peer(), found[0].Peer)
+	require.JSONEq(t, `{"port":1}`, string(found[0].Info))
+	all, err := a.List(soon(t))
+	require.NoError(t, err)
+	require.Len(t, all, 3, "two locations and an object")
+}
+
+// log collects the events of a watch.
+type log struct {
+	mu     sync.Mutex
+	events []string
+}
+
+func (l *log) add(e hub.Event) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	sign := "-"
+	if e.Up {
+		sign = "+"
+	}
+	l.events = append(l.events, sign+e.Provider.Selector.AppName+"/"+e.Provider.Selector.ObjectTag)
+}
+
+func (l *log) take() []string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return append([]string(nil), l.events...)
+}
+
+func (l *log) want(t *testing.T, events ...string) {
+	t.Helper()
+	eventually(t, func() bool { return len(l.take()) >= len(events) }, "events")
+	require.Equal(t, events, l.take())
+}
+
+func TestClientWatches(t *testing.T) {
+	_, path := start(t, hub.Options{})
+	a, b := join(t, path, "a"), join(t, path, "b")
+	one := publish(t, b, "calc", "1", calculator)
+	var l log
+	w, err := a.Watch(soon(t), hub.Selector{ObjectName: "calc"}, l.add)
+	require.NoError(t, err)
+	require.Equal(t, []string{"+b/1"}, l.take(), "what was there is told before Watch returns")
+	publish(t, b, "calc", "2", calculator)
+	publish(t, b, "other", "", calculator)
+	require.NoError(t, one.Unpublish(soon(t)))
+	l.want(t, "+b/1", "+b/2", "-b/1")
 	require.NoError(t, b.Close(soon(t)))
-	_, err := b.Invoke(soon(t), object("o", ""), hub.Message{})
-	require.ErrorIs(t, err, transport.ErrClosed)
-	require.Eventually(t, func() bool { return h.Stats().Peers == 1 }, 5*time.Second,
-		time.Millisecond)
+	l.want(t, "+b/1", "+b/2", "-b/1", "-b/2")
+	require.NoError(t, w.Stop(soon(t)))
+	publish(t, a, "calc", "", calculator)
+	l.want(t, "+b/1", "+b/2", "-b/1", "-b/2")
+}
+
+// R29: calls in flight fail with a typed error and none is repeated; what was published and watched
+// comes back exactly once; oneways are buffered, within a bound, and what is lost is reported.
+func TestR29Rejoin(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "hub.sock")
+	h := hub.New(hub.Options{})
+	require.NoError(t, h.Listen(path))
+	lost, back := make(chan error, 5), make(chan struct{}, 5)
+	a := joinWith(t, path, hub.JoinOptions{Location: hub.Location{AppName: "a"}, Buffer: 1000,
+		OnLost: func(err error) { lost <- err }, OnRejoin: func() { back <- struct{}{} }})
+	b := join(t, path, "b")
+	begun, oneways := make(chan struct{}, 5), make(chan string, 50)
+	publish(t, b, "calc", "", func(r *transport.Request) {
+		switch {
+		case r.Oneway():
+			oneways <- string(r.Body())
+		case string(r.Method()) == "wait":
+			begun <- struct{}{}
+			<-r.Context().Done()
+		default:
+			calculator(r)
+		}
+	})
+	gone := publish(t, b, "gone", "", calculator)
+	require.NoError(t, gone.Unpublish(soon(t)))
+	var l log
+	_, err := a.Watch(soon(t), hub.Selector{ObjectName: "calc"}, l.add)
+	require.NoError(t, err)
+	calc := a.Object("calc")
+	ended := make(chan error, 1)
+	go func() {
+		_, err := calc.Call(soon(t), "wait", nil, nil)
+		ended <- err
+	}()
+	<-begun
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	_ = h.Close(ctx)
+	require.Error(t, <-ended)
+	require.Error(t, <-lost)
+	require.Empty(t, begun, "nothing is repeated")
+
+	require.NoError(t, calc.Send(soon(t), hub.Message{Payload: []byte("1")}))
+	require.NoError(t, calc.Send(soon(t), hub.Message{Payload: []byte("2")}))
+	err = calc.Send(soon(t), hub.Message{Payload: make([]byte, 2000)})
+	require.ErrorIs(t, err, transport.ErrFull)
+	require.ErrorIs(t, err, hub.ErrAway)
+	require.Equal(t, hub.ClientStats{Buffered: 2, Dropped: 1}, a.Stats())
+	require.ErrorIs(t, calc.Go(hub.Message{}, nil, nil), hub.ErrAway)
+
+	h = hub.New(hub.Options{})
+	require.NoError(t, h.Listen(path))
+	defer func() { h.Close(soon(t)) }()
+	<-back
+	eventually(t, func() bool { return b.Peer() != 0 }, "b is back")
+	got, err := calc.Call(soon(t), "sum", []byte("[1,2]"), nil)
+	require.NoError(t, err)
+	require.Equal(t, "3", string(got))
+	found, err := a.Lookup(soon(t), hub.Selector{ObjectName: "calc"})
+	require.NoError(t, err)
+	require.Len(t, found, 1, "published exactly once")
+	found, err = a.Lookup(soon(t), hub.Selector{ObjectName: "gone"})
+	require.NoError(t, err)
+	require.Empty(t, found)
+	require.Equal(t, uint64(1), a.Stats().Rejoins)
+	require.Zero(t, a.Stats().Buffered)
+}
+
+func TestClientReportsWhatItLost(t *testing.T) {
+	h, path := start(t, hub.Options{})
+	lost := make(chan error, 1)
+	c, err := hub.Join(soon(t), path, hub.JoinOptions{OnLost: func(err error) { lost <- err }})
+	require.NoError(t, err)
+	require.NoError(t, h.Close(soon(t)))
+	<-lost
+	require.NoError(t, c.Object("x").Send(soon(t), hub.Message{Payload: []byte("12345")}))
+	var e *hub.LostError
+	require.ErrorAs(t, c.Close(soon(t)), &e)
+	require.Equal(t, 1, e.Oneways)
+	require.ErrorIs(t, c.Object("x").Send(soon(t), hub.Message{}), hub.ErrLeft)
+	_, err = c.Object("x").Call(soon(t), "m", nil, nil)
+	require.ErrorIs(t, err, hub.ErrLeft)
+	require.NoError(t, c.Close(soon(t)), "again")
+}
+
+func TestJoinWithoutAHub(t *testing.T) {
+	_, err := hub.Join(soon(t), filepath.Join(t.TempDir(), "none.sock"), hub.JoinOptions{})
+	var op *transport.OpError
+	require.True(t, errors.As(err, &op), "%v", err)
+}
+
+// A provider that takes an object back finishes the calls inside, and gets no new one.
+func TestUnpublishDrains(t *testing.T) {
+	_, path := start(t, hub.Options{})
+	a, b, c := join(t, path, "a"), join(t, path, "b"), join(t, path, "c")
+	inside, finish := make(chan struct{}), make(chan struct{})
+	p := publish(t, b, "job", "", func(r *transport.Request) {
+		inside <- struct{}{}
+		<-finish
+		_ = r.Reply([]byte("b"))
+	})
+	job := a.Object("job")
+	first := make(chan string, 1)
+	go func() {
+		got, err := job.Call(context.Background(), "m", nil, nil)
+		first <- string(got) + errText(err)
+	}()
+	<-inside
+	publish(t, c, "job", "", func(r *transport.Request) { _ = r.Reply([]byte("c")) })
+	unpublished := make(chan error, 1)
+	go func() { unpublished <- p.Unpublish(context.Background()) }()
+	eventually(t, func() bool {
+		found, err := a.Lookup(soon(t), hub.Selector{ObjectName: "job"})
+		require.NoError(t, err)
+		return len(found) == 1
+	}, "b is not found any more")
+	for range 5 {
+		got, err := job.Call(soon(t), "m", nil, nil)
+		require.NoError(t, err)
+		require.Equal(t, "c", string(got))
+	}
+	require.Empty(t, unpublished, "a call is inside")
+	finish <- struct{}{}
+	require.Equal(t, "b", <-first)
+	require.NoError(t, <-unpublished)
+}
+
+func errText(err error) string {
+	if err == nil {
+		return ""
+	}
+	return err.Error()
+}
+
+// A provider that dies fails its calls at once.
+func TestProviderDies(t *testing.T) {
+	_, path := start(t, hub.Options{})
+	a, b := join(t, path, "a"), join(t, path, "b")
+	inside := make(chan struct{}, 1)
+	publish(t, b, "job", "", func(r *transport.Request) {
+		inside <- struct{}{}
+		<-r.Context().Done()
+	})
+	go func() {
+		<-inside
+		ctx, cancel := context.WithCancel(context.Background())
+		cancel()
+		b.Close(ctx)
+	}()
+	_, err := a.Object("job").Call(soon(t), "m", nil, nil)
+	var remote *hub.RemoteError
+	require.ErrorAs(t, err, &remote)
+	require.Equal(t, wire.CodePeerLost, remote.Code)
+}
+
+// Cancel and deadline reach the provider.
+func TestCancelGoesThrough(t *testing.T) {
+	_, path := start(t, hub.Options{})
+	a, b := join(t, path, "a"), join(t, path, "b")
+	inside, ends := make(chan struct{}, 1), make(chan error, 1)
+	publish(t, b, "job", "", func(r *transport.Request) {
+		inside <- struct{}{}
+		<-r.Context().Done()
+		ends <- r.Context().Err()
+	})
+	ctx, cancel := context.WithCancel(context.Background())
+	go func() {
+		<-inside
+		cancel()
+	}()
+	_, err := a.Object("job").Call(ctx, "m", nil, nil)
+	require.ErrorIs(t, err, context.Canceled)
+	require.ErrorIs(t, <-ends, context.Canceled)
+	_, err = a.Object("job").Do(soon(t), hub.Message{Timeout: 20 * time.Millisecond}, nil)
+	require.ErrorIs(t, err, context.DeadlineExceeded)
+	<-inside
+	require.Error(t, <-ends)
 }

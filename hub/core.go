@@ -2,55 +2,104 @@ package hub
 
 import (
 	"cmp"
+	"fmt"
+	"log/slog"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/pithos-ipc/pithos/balancer"
+	"github.com/pithos-ipc/pithos/transport"
+	"github.com/pithos-ipc/pithos/wire"
 )
-
-// maxPickers bounds the selectors whose turn is remembered. Over it all begin anew: what is lost is
-// only whose turn it was.
-const maxPickers = 4096
 
 // core is the hub without its sockets: who is there, who is found, who waits for whom.
 //
-//	caller --message--> scan, read the keys --> table.find --> picker --> provider
-//	caller <--reply---- pending.settle <----------------------reply------ provider
+//	Pandora  --message--> scan, read the keys --> route --> picker --> pending --> Pandora
+//	native   --call-----> read the meta --------> route --> picker --> flight ---> native
+//	                                                                   (all four ways)
 //
-// Its one lock guards all of it and is never held while a frame is written. What becomes of a call
-// is decided under it: whoever takes the call out of pending is the one that answers its caller.
+// Its one lock guards who is there and what waits for Pandora's providers, and is never held while
+// a frame is written. What becomes of such a call is decided under it: whoever takes the call out
+// of pending is the one that answers its caller. From native to native no lock is taken, but by a
+// call whose route has changed.
 type core struct {
-	limits Limits                 // immutable
-	picker func() balancer.Picker // immutable
-	start  time.Time              // immutable
-	sweep  func()                 // opens the peers that have connected; immutable
-	stats  counters
-	turns  sync.Pool // of *turn
+	fixed
+	stats   counters
+	turns   sync.Pool // of *turn
+	flights sync.Pool // of *flight
+	tap     atomic.Pointer[func(*passage)]
+	tickets atomic.Uint64 // of askers
+	queued  atomic.Int64  // bytes of all backlogs
 
 	mu      sync.Mutex // everything below is guarded by it
 	peers   []*peer    // in order of connecting, so with rising seq
 	lastSeq uint64
 	table   *table
 	pending pending
-	pickers map[string]balancer.Picker // by selector.appendKey
+	routes  map[string]*route  // by selector.appendKey
+	objects map[string]*object // by name
+	askers  map[uint64]*call   // calls of native peers to Pandora's, by ticket
+	found   selection          // is used within one hold of mu
 	closed  bool
-	timer   *time.Timer    // runs expire
-	armed   time.Duration  // when it does, since start; 0 when it is not set
-	firing  sync.WaitGroup // runs of expire that are set or under way
+	alarm   alarm
+	told    []*peer // with events in their backlogs, which unlock sends
+	deaf    []*peer // whose backlogs have no room for events, which unlock ends
+}
+
+// fixed is what does not change.
+type fixed struct {
+	limits Limits
+	policy Policy
+	picker func() balancer.Picker
+	start  time.Time
+	sweep  func() // opens the peers that have connected
+	log    *slog.Logger
+}
+
+// alarm is the timer of the first call that is due. It is guarded by core.mu.
+type alarm struct {
+	timer  *time.Timer    // runs expire
+	armed  time.Duration  // when it does, since start; 0 when it is not set
+	firing sync.WaitGroup // runs of expire that are set or under way
 }
 
 // job is a frame that is still to be written.
 type job struct {
 	to   *peer
 	body []byte
+
+	ask  *asker // a native one; it gets why
+	from *peer
+	why  *failure
 }
 
 func newCore(l Limits, picker func() balancer.Picker) *core {
-	c := &core{limits: l.withDefaults(), picker: picker, start: time.Now(), table: newTable(),
-		sweep: func() {}, pickers: make(map[string]balancer.Picker)}
+	c := &core{table: newTable(), routes: make(map[string]*route),
+		objects: make(map[string]*object), askers: make(map[uint64]*call)}
+	c.fixed = fixed{limits: l.withDefaults(), picker: picker, start: time.Now(), sweep: func() {},
+		log: slog.New(slog.DiscardHandler)}
 	c.turns.New = func() any { return new(turn) }
+	c.flights.New = func() any {
+		f := &flight{core: c}
+		f.done = f.end
+		return f
+	}
 	return c
+}
+
+// unlock ends a hold of mu, and sends the events that have come up in it.
+func (c *core) unlock() {
+	told, deaf := c.told, c.deaf
+	c.told, c.deaf = nil, nil
+	c.mu.Unlock()
+	for _, p := range deaf {
+		p.link.end(fmt.Errorf("hub: events of a watch: %w", transport.ErrFull))
+	}
+	for _, p := range told {
+		c.pump(p)
+	}
 }
 
 func (c *core) now() time.Duration { return time.Since(c.start) }
@@ -58,7 +107,7 @@ func (c *core) now() time.Duration { return time.Since(c.start) }
 // open takes a new connection in. It says false when the hub is closed.
 func (c *core) open(p *peer) bool {
 	c.mu.Lock()
-	defer c.mu.Unlock()
+	defer c.unlock()
 	if c.closed {
 		return false
 	}
@@ -73,15 +122,19 @@ func (c *core) open(p *peer) bool {
 func (c *core) leave(p *peer) {
 	c.mu.Lock()
 	jobs := c.dropLocked(nil, p)
-	c.mu.Unlock()
+	c.unlock()
+	if p.member != nil {
+		p.member.releaseAll()
+		c.closeBacklog(p)
+	}
 	c.deliver(jobs)
 }
 
-// retireLocked takes out those of the peers found that have turned out to be native. It says
-// whether there were any.
+// retireLocked takes out those of the peers found that have turned out to be native, and are not
+// online. It says whether there were any.
 func (c *core) retireLocked(jobs *[]job, found []*peer) (some bool) {
 	for _, p := range found {
-		if !p.spoken.Load() && p.link.native() {
+		if p.member == nil && !p.spoken.Load() && p.link.native() {
 			*jobs = c.dropLocked(*jobs, p)
 			some = true
 		}
@@ -93,8 +146,8 @@ func (c *core) retireLocked(jobs *[]job, found []*peer) (some bool) {
 func (c *core) cut(jobs []job, p *peer, cause error) []job {
 	c.mu.Lock()
 	jobs = c.dropLocked(jobs, p)
-	c.mu.Unlock()
-	if !p.link.native() { // it has become native just now: then it is none of ours
+	c.unlock()
+	if p.member != nil || !p.link.native() { // if it has just become native, it is none of ours
 		p.link.end(cause)
 	}
 	return jobs
@@ -103,7 +156,7 @@ func (c *core) cut(jobs []job, p *peer, cause error) []job {
 // nameOf is the location that p has told, for the log.
 func (c *core) nameOf(p *peer) string {
 	c.mu.Lock()
-	defer c.mu.Unlock()
+	defer c.unlock()
 	return p.name
 }
 
@@ -116,16 +169,24 @@ func (c *core) dropLocked(jobs []job, p *peer) []job {
 		return cmp.Compare(p.seq, seq)
 	})
 	c.peers = slices.Delete(c.peers, i, i+1)
-	c.table.remove(p)
+	c.removeLocked(p)
 	for p.asked != nil {
 		call := p.asked
-		c.pending.settle(call)
-		c.pending.recycle(call)
+		if call.ask.held.Valid() {
+			_ = call.ask.held.Fail(wire.CodeCanceled, "") // to nobody: it is recycled
+		}
+		c.forgetCallLocked(call, true)
 	}
 	for _, call := range p.waiting {
 		c.stats.lost.Add(1)
-		jobs = c.failLocked(jobs, call, &failure{class: "Error",
-			text: []byte("target disconnected before it answered")})
+		jobs = c.settleLocked(jobs, call, &failure{class: "Error", code: wire.CodePeerLost,
+			text: []byte(errProviderLost.Error())})
+	}
+	if m := p.member; m != nil {
+		for _, w := range m.watches {
+			c.table.unfollow(w)
+		}
+		m.pubs, m.watches = nil, nil
 	}
 	return jobs
 }
@@ -133,6 +194,11 @@ func (c *core) dropLocked(jobs []job, p *peer) []job {
 // deliver writes the jobs, and what comes of those that cannot be written.
 func (c *core) deliver(jobs []job) {
 	for i := 0; i < len(jobs); i++ {
+		if j := &jobs[i]; j.ask != nil {
+			text := string(j.why.text)
+			j.ask.fail(c, j.from, j.why.nativeCode(), text)
+			continue
+		}
 		to := jobs[i].to
 		if err := to.send(to.id(), [][]byte{jobs[i].body}); err != nil {
 			jobs = c.cut(jobs, to, err)
@@ -141,26 +207,51 @@ func (c *core) deliver(jobs []job) {
 	}
 }
 
-// failLocked settles the call with a failure.
-func (c *core) failLocked(jobs []job, call *call, f *failure) []job {
-	c.pending.settle(call)
-	caller, id, b := call.caller, call.callerID, call.batch
-	c.pending.recycle(call)
-	if b == nil {
-		return append(jobs, job{caller, appendFailure(nil, id, f)})
-	}
-	if b.add(f.appendPackage(nil)) {
-		jobs = append(jobs, job{caller, b.reply(id)})
+// settleLocked settles the call with a failure.
+func (c *core) settleLocked(jobs []job, call *call, f *failure) []job {
+	ask, provider := call.ask, call.provider
+	c.forgetCallLocked(call, true)
+	switch b := ask.batch; {
+	case ask.peer.member != nil:
+		return append(jobs, job{ask: &ask, from: provider, why: f})
+	case b == nil:
+		return append(jobs, job{to: ask.peer, body: appendFailure(nil, ask.id, f)})
+	case b.add(f.appendPackage(nil)):
+		return append(jobs, job{to: ask.peer, body: b.reply(b.ask.id)})
 	}
 	return jobs
 }
 
+// nativeCode is the code of f for a native caller.
+func (f *failure) nativeCode() wire.Code {
+	if f.code == 0 {
+		return wire.CodeFailed
+	}
+	return f.code
+}
+
+// forgetCallLocked takes a call that is over out of everything.
+func (c *core) forgetCallLocked(call *call, failed bool) {
+	took := c.now() - call.start
+	if failed {
+		call.provider.self.load.Drop()
+	} else {
+		call.provider.self.load.End(took)
+	}
+	call.method.end(took, failed)
+	if call.ticket != 0 {
+		delete(c.askers, call.ticket)
+	}
+	c.pending.settle(call)
+	c.pending.recycle(call)
+}
+
 // expire answers the calls whose time is over.
 func (c *core) expire() {
-	defer c.firing.Done()
+	defer c.alarm.firing.Done()
 	var jobs []job
 	c.mu.Lock()
-	c.armed = 0
+	c.alarm.armed = 0
 	for now := c.now(); ; {
 		call := c.pending.clock.first()
 		if call == nil || call.due > now || c.closed {
@@ -168,31 +259,32 @@ func (c *core) expire() {
 		}
 		c.stats.timedOut.Add(1)
 		text := call.timeout.append([]byte("target no response in "))
-		jobs = c.failLocked(jobs, call, &failure{class: timeoutClass, named: true,
-			text: append(text, "ms"...)})
+		jobs = c.settleLocked(jobs, call, &failure{class: timeoutClass, named: true,
+			code: wire.CodeDeadline, text: append(text, "ms"...)})
 	}
 	c.armLocked()
-	c.mu.Unlock()
+	c.unlock()
 	c.deliver(jobs)
 }
 
 // armLocked sets the timer to the first call that is due, if it is not set to something earlier.
 func (c *core) armLocked() {
 	first := c.pending.clock.first()
-	if first == nil || c.closed || c.armed != 0 && c.armed <= first.due {
+	a := &c.alarm
+	if first == nil || c.closed || a.armed != 0 && a.armed <= first.due {
 		return
 	}
-	if c.armed == 0 {
-		c.firing.Add(1)
-	} else if !c.timer.Stop() {
+	if a.armed == 0 {
+		a.firing.Add(1)
+	} else if !a.timer.Stop() {
 		return // expire is waiting for the lock, and arms it again
 	}
-	c.armed = first.due
+	a.armed = first.due
 	wait := max(0, first.due-c.now())
-	if c.timer == nil {
-		c.timer = time.AfterFunc(wait, c.expire)
+	if a.timer == nil {
+		a.timer = time.AfterFunc(wait, c.expire)
 	} else {
-		c.timer.Reset(wait)
+		a.timer.Reset(wait)
 	}
 }
 
@@ -201,18 +293,19 @@ func (c *core) armLocked() {
 func (c *core) close() {
 	c.mu.Lock()
 	c.closed = true
-	if c.armed != 0 && c.timer.Stop() {
-		c.armed = 0
-		c.firing.Done()
+	if a := &c.alarm; a.armed != 0 && a.timer.Stop() {
+		a.armed = 0
+		a.firing.Done()
 	}
 	var jobs []job
 	for call := c.pending.clock.first(); call != nil; call = c.pending.clock.first() {
 		c.stats.lost.Add(1)
-		jobs = c.failLocked(jobs, call, &failure{class: "Error", text: []byte("hub is closing")})
+		jobs = c.settleLocked(jobs, call, &failure{class: "Error", code: wire.CodeDraining,
+			text: []byte("hub is closing")})
 	}
-	c.mu.Unlock()
+	c.unlock()
 	c.deliver(jobs)
-	c.firing.Wait()
+	c.alarm.firing.Wait()
 }
 
 // snapshot is the statistics at this moment.
@@ -220,7 +313,7 @@ func (c *core) snapshot() Stats {
 	var s Stats
 	c.stats.read(&s)
 	c.mu.Lock()
-	defer c.mu.Unlock()
+	defer c.unlock()
 	s.Peers, s.Selectors, s.Pending = len(c.peers), c.table.selectors, c.pending.count
 	return s
 }

@@ -3,6 +3,8 @@ package hub
 import (
 	"strconv"
 
+	"github.com/pithos-ipc/pithos/wire"
+
 	"github.com/pithos-ipc/pithos/hub/internal/js"
 )
 
@@ -27,7 +29,8 @@ const maxAction = 256
 // What is read from bodies. Everything else passes as it is.
 var (
 	envelopeKeys = []string{"action", "data"}
-	messageKeys  = []string{"remote", "broadcast", "needReply", "timeout", "host"}
+	messageKeys  = []string{"remote", "broadcast", "needReply", "timeout", "host",
+		"propertyName"}
 )
 
 // The places of messageKeys.
@@ -37,6 +40,7 @@ const (
 	messageNeedReply
 	messageTimeout
 	messageHost
+	messageProperty
 	numMessageKeys
 )
 
@@ -108,15 +112,22 @@ func appendSuccess(dst []byte, id uint32) []byte {
 
 // failure is why something was not done, as JavaScript's Error would say it.
 type failure struct {
-	class string // that the stack begins with
-	named bool   // the class is also in name
-	text  []byte // raw UTF-8, without escapes
+	class string    // that the stack begins with
+	code  wire.Code // for native callers; 0: wire.CodeFailed
+	named bool      // the class is also in name
+	text  []byte    // raw UTF-8, without escapes
 }
 
 // appendPackage appends  {"success":false,"error":{"stack":...,"message":...}}  with the keys in
 // the order in which JavaScript lists an error's own ones. The stack is its first line.
 func (f *failure) appendPackage(dst []byte) []byte {
-	dst = append(dst, `{"success":false,"error":{"stack":"`...)
+	dst = append(dst, `{"success":false,"error":`...)
+	return append(f.appendError(dst), '}')
+}
+
+// appendError appends  {"stack":...,"message":...}.
+func (f *failure) appendError(dst []byte) []byte {
+	dst = append(dst, `{"stack":"`...)
 	dst = append(append(dst, f.class...), ": "...)
 	dst = js.AppendEscaped(dst, f.text)
 	dst = append(dst, `","message":"`...)
@@ -126,7 +137,7 @@ func (f *failure) appendPackage(dst []byte) []byte {
 		dst = append(append(dst, `,"name":"`...), f.class...)
 		dst = append(dst, '"')
 	}
-	return append(dst, `}}`...)
+	return append(dst, '}')
 }
 
 // appendFailure appends the body of a reply to id that says why it failed.

@@ -31,6 +31,10 @@ type Options struct {
 	// several has one of its own. nil means balancer.RoundRobin.
 	Picker func() balancer.Picker
 
+	// Policy is what happens to calls and oneways for a native provider that takes no more, when
+	// Limits.MaxQueue is reached. The zero value is Block.
+	Policy Policy
+
 	// Logger is told who comes, goes, is cut off and why. nil: nobody is.
 	Logger *slog.Logger
 
@@ -69,9 +73,10 @@ func New(o Options) *Hub {
 	h := &Hub{core: newCore(o.Limits, o.Picker), log: o.Logger, options: o.Transport,
 		done: make(chan struct{})}
 	h.listeners.Store(new([]*transport.Listener))
-	h.core.sweep = h.sweep
+	h.core.sweep, h.core.log, h.core.policy = h.sweep, o.Logger, o.Policy
 	h.ctx, h.cancel = context.WithCancel(context.Background())
-	h.options.Handler = nil
+	h.options.Handler = native{h}
+	h.options.Hooks.Room = h.room
 	h.options.Foreign = pandora{h}
 	h.options.Hooks.Open = h.open
 	h.options.Hooks.Close = h.left
@@ -181,9 +186,22 @@ func (h *Hub) left(c *transport.Conn, cause error) {
 	if !ok {
 		return
 	}
-	h.core.leave(s.peer)
-	h.log.Debug("peer disconnected", "peer", c.Peer(), "name", h.core.nameOf(s.peer),
-		"cause", cause)
+	p := s.peer
+	h.core.leave(p)
+	if m := s.member.Load(); m != nil {
+		p = m
+		h.core.leave(p)
+	}
+	h.log.Debug("peer disconnected", "peer", c.Peer(), "name", h.core.nameOf(p), "cause", cause)
+}
+
+// room sends what has waited for the credit of a native peer.
+func (h *Hub) room(c *transport.Conn) {
+	if s, ok := c.Attachment().(*socket); ok {
+		if p := s.member.Load(); p != nil {
+			h.core.pump(p)
+		}
+	}
 }
 
 // pandora takes the frames of Pandora's clients.
@@ -202,7 +220,10 @@ func (p pandora) Frame(c *transport.Conn, f wire.Frame) error {
 type socket struct {
 	hub  *Hub
 	conn *transport.Conn
-	peer *peer // immutable
+	peer *peer // of Pandora's, until it turns out to be native; immutable
+
+	// member is the peer that has come online by the native protocol, or nil.
+	member atomic.Pointer[peer]
 }
 
 func (s *socket) write(h wire.Header, pieces [][]byte) error {
@@ -219,8 +240,12 @@ func (s *socket) end(cause error) {
 	if errors.Is(cause, transport.ErrFull) {
 		h.core.stats.cut.Add(1)
 	}
-	h.log.Warn("peer cut off", "peer", s.conn.Peer(), "name", h.core.nameOf(s.peer), "cause", cause,
-		"queued", s.conn.Stats().OutboxBytes)
+	h.log.Warn("peer cut off", "peer", s.conn.Peer(), "name", h.core.nameOf(s.who()),
+		"cause", cause, "queued", s.conn.Stats().OutboxBytes)
+	if s.member.Load() != nil {
+		s.conn.Abort(cause) // its calls are others', who should not wait for it
+		return
+	}
 	h.ending.Go(func() {
 		ctx, cancel := context.WithTimeout(h.ctx, closeGrace)
 		defer cancel()
@@ -228,4 +253,12 @@ func (s *socket) end(cause error) {
 			h.log.Warn("peer did not take everything", "peer", s.conn.Peer(), "cause", err)
 		}
 	})
+}
+
+// who is the peer that the connection stands for now.
+func (s *socket) who() *peer {
+	if p := s.member.Load(); p != nil {
+		return p
+	}
+	return s.peer
 }

@@ -1,8 +1,17 @@
 package hub
 
 import (
+	"cmp"
+	"context"
 	"encoding/json"
+	"fmt"
+	"os"
+	"runtime/metrics"
+	"slices"
+	"strings"
 	"time"
+
+	"github.com/pithos-ipc/pithos/hub/internal/js"
 )
 
 // Inspection is what a hub says about itself at one moment: who is there, what is published, what
@@ -96,3 +105,230 @@ type MethodInfo struct {
 
 	Buckets []Bucket `json:"buckets,omitempty"`
 }
+
+// Inspect says what the hub knows about itself. A native client asks the same by Client.Inspect.
+func (h *Hub) Inspect(o InspectOptions) *Inspection {
+	in := h.core.inspect(o)
+	for _, l := range *h.listeners.Load() {
+		in.Hub.Addresses = append(in.Hub.Addresses, l.Address())
+	}
+	return in
+}
+
+// Inspect returns what the hub says about itself.
+func (c *Client) Inspect(ctx context.Context, o InspectOptions) (*Inspection, error) {
+	body, err := json.Marshal(o)
+	if err != nil {
+		return nil, fmt.Errorf("hub: inspect: %w", err)
+	}
+	reply, err := c.ask(ctx, methodInspect, body)
+	if err != nil {
+		return nil, err
+	}
+	in := new(Inspection)
+	if err := json.Unmarshal(reply, in); err != nil {
+		return nil, fmt.Errorf("hub: answer to %s: %w", methodInspect, err)
+	}
+	return in, nil
+}
+
+// inspectJSON answers pithos.inspect.
+func (h *Hub) inspectJSON(body []byte) ([]byte, error) {
+	var o InspectOptions
+	if len(body) > 0 {
+		if err := json.Unmarshal(body, &o); err != nil {
+			return nil, err
+		}
+	}
+	return json.Marshal(h.Inspect(o))
+}
+
+func (c *core) inspect(o InspectOptions) *Inspection {
+	limit := o.Limit
+	if limit <= 0 {
+		limit = DefaultInspectLimit
+	}
+	in := &Inspection{Stats: c.snapshot()}
+	in.Hub = HubInfo{PID: os.Getpid(), Started: c.start, Now: time.Now(),
+		Policy: c.policy.String(), HeapBytes: heapBytes()}
+	if o.Peers {
+		in.Peers = c.peerInfos(limit)
+	}
+	if o.Objects {
+		in.Objects = c.objectInfos(limit)
+	}
+	if o.Routes {
+		in.Routes = c.routeInfos(limit)
+	}
+	if o.Methods {
+		in.Methods = c.methodInfos(limit, o.Buckets)
+	}
+	return in
+}
+
+// heapBytes is what the objects on the heap take.
+func heapBytes() uint64 {
+	s := []metrics.Sample{{Name: "/memory/classes/heap/objects:bytes"}}
+	metrics.Read(s)
+	if s[0].Value.Kind() != metrics.KindUint64 {
+		return 0
+	}
+	return s[0].Value.Uint64()
+}
+
+func (c *core) peerInfos(limit int) []PeerInfo {
+	c.mu.Lock()
+	defer c.unlock()
+	all := make([]PeerInfo, 0, min(limit, len(c.peers)))
+	for _, p := range c.peers[:min(limit, len(c.peers))] {
+		all = append(all, p.infoLocked())
+	}
+	return all
+}
+
+func (p *peer) infoLocked() PeerInfo {
+	i := PeerInfo{ID: p.seq, Kind: "silent", Inside: len(p.waiting), Asking: p.asking,
+		Location: location(p.name), Name: shortName(p.name)}
+	if p.spoken.Load() {
+		i.Kind = "pandora"
+	}
+	if p.listed != nil {
+		i.Selectors = len(p.listed.entries)
+	}
+	s, ok := p.link.(*socket)
+	if !ok {
+		return i
+	}
+	who, n := s.conn.Peer(), s.conn.Stats()
+	i.PID, i.UID = int(who.PID), int(who.UID)
+	i.Queued, i.Waiting = n.OutboxFrames, int64(n.OutboxBytes)
+	i.FramesIn, i.FramesOut, i.BytesIn, i.BytesOut = n.FramesIn, n.FramesOut, n.BytesIn, n.BytesOut
+	if m := p.member; m != nil {
+		b := &m.backlog
+		i.Kind, i.Inside, i.Asking = "native", n.Pending, n.Serving
+		i.Queued += int(b.n.Load())
+		i.Waiting += b.bytes.Load()
+		i.Delayed, i.Refused, i.Dropped = b.delayed.Load(), b.refused.Load(), b.dropped.Load()
+	}
+	return i
+}
+
+// location is a location for JSON, or nil if it is none, or was cut.
+func location(text string) json.RawMessage {
+	if !json.Valid([]byte(text)) {
+		return nil
+	}
+	return json.RawMessage(text)
+}
+
+// shortName is the name of a location in a list.
+func shortName(raw string) string {
+	if location(raw) == nil {
+		return ""
+	}
+	var parts []string
+	for _, key := range [...]string{"appName", "processName"} {
+		if v := js.Field([]byte(raw), key); js.KindOf(v) == js.String && js.Truthy(v) {
+			parts = append(parts, string(js.AppendString(nil, v)))
+		}
+	}
+	return strings.Join(parts, "/")
+}
+
+func (c *core) objectInfos(limit int) []ObjectInfo {
+	c.mu.Lock()
+	defer c.unlock()
+	type name struct{ object, tag string }
+	found := make(map[name]*ObjectInfo)
+	for _, l := range c.table.order {
+		for _, e := range l.entries {
+			o := e.groups[keyObjectName]
+			if o == nil {
+				continue
+			}
+			n := name{object: o.term.key.text}
+			if g := e.groups[keyObjectTag]; g != nil {
+				n.tag = g.term.key.text
+			}
+			i := found[n]
+			if i == nil {
+				i = &ObjectInfo{Name: n.object, Tag: n.tag, Calls: c.objects[n.object].calls()}
+				found[n] = i
+			}
+			i.Peers = append(i.Peers, l.peer.seq)
+		}
+	}
+	all := make([]ObjectInfo, 0, len(found))
+	for _, i := range found {
+		all = append(all, *i)
+	}
+	slices.SortFunc(all, func(a, b ObjectInfo) int {
+		return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.Tag, b.Tag))
+	})
+	return all[:min(limit, len(all))]
+}
+
+// calls is how many calls of the object's methods there were.
+func (o *object) calls() (n uint64) {
+	if o == nil {
+		return 0
+	}
+	if all := o.methods.Load(); all != nil {
+		for _, m := range *all {
+			n += m.calls.Load()
+		}
+	}
+	return n
+}
+
+func (c *core) routeInfos(limit int) []RouteInfo {
+	c.mu.Lock()
+	defer c.unlock()
+	all := make([]RouteInfo, 0, len(c.routes))
+	for _, r := range c.routes {
+		all = append(all, RouteInfo{Selector: json.RawMessage(r.raw), Calls: r.calls.Load(),
+			Providers: len(c.currentLocked(r).targets), Users: int(r.users.Load())})
+	}
+	slices.SortFunc(all, func(a, b RouteInfo) int {
+		return cmp.Compare(string(a.Selector), string(b.Selector))
+	})
+	return all[:min(limit, len(all))]
+}
+
+func (c *core) methodInfos(limit int, buckets bool) []MethodInfo {
+	c.mu.Lock()
+	objects := make([]*object, 0, len(c.objects))
+	for _, o := range c.objects {
+		objects = append(objects, o)
+	}
+	c.unlock()
+	var all []MethodInfo
+	for _, o := range objects {
+		methods := o.methods.Load()
+		if methods == nil {
+			continue
+		}
+		for _, m := range *methods {
+			all = append(all, m.info(o.name, buckets))
+		}
+	}
+	slices.SortFunc(all, func(a, b MethodInfo) int {
+		return cmp.Or(cmp.Compare(a.Object, b.Object), cmp.Compare(a.Method, b.Method))
+	})
+	return all[:min(limit, len(all))]
+}
+
+func (m *method) info(object string, buckets bool) MethodInfo {
+	var h Histogram
+	m.took.into(&h)
+	i := MethodInfo{Object: object, Method: m.name, Calls: m.calls.Load(), Failed: m.failed.Load(),
+		Inside: m.inside.Load(), MeanUs: micros(h.Mean()), P50Us: micros(h.Quantile(0.5)),
+		P99Us: micros(h.Quantile(0.99)), P999Us: micros(h.Quantile(0.999)),
+		MaxUs: micros(h.Max())}
+	if buckets {
+		i.Buckets = h.Buckets()
+	}
+	return i
+}
+
+func micros(d time.Duration) float64 { return float64(d) / float64(time.Microsecond) }

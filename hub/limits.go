@@ -3,11 +3,15 @@ package hub
 // Limits bound what the hub holds for one peer. A zero field means its default, the constant of its
 // name.
 type Limits struct {
-	MaxBody       int // largest body of a frame, in bytes; a longer one ends its connection
-	MaxOutbox     int // bytes waiting for a peer that does not read, before it is disconnected
-	MaxBatch      int // bytes of a reply with the packages of many; a longer one is an error
-	MaxPending    int // calls of one peer without a reply; further ones are refused
-	MaxPublishing int // bytes that the selectors of one peer take; further ones are refused
+	MaxBody       int   // largest body of a frame, in bytes; a longer one ends its connection
+	MaxOutbox     int   // bytes waiting for a peer that does not read, before it is disconnected
+	MaxBatch      int   // bytes of a reply with the packages of many; a longer one is an error
+	MaxPending    int   // calls of one peer without a reply; further ones are refused
+	MaxPublishing int   // bytes that the selectors of one peer take; further ones are refused
+	MaxQueue      int   // bytes that wait for a native peer whose credit is used up; see Policy
+	MaxTotal      int64 // bytes that wait for all native peers
+	MaxRoutes     int   // selectors that one native peer has resolved
+	MaxWatches    int   // watches of one native peer
 }
 
 // The defaults of Limits.
@@ -17,6 +21,10 @@ const (
 	DefaultMaxBatch      = 64 << 20
 	DefaultMaxPending    = 256 << 10
 	DefaultMaxPublishing = 64 << 20
+	DefaultMaxQueue      = 32 << 20
+	DefaultMaxTotal      = 1 << 30
+	DefaultMaxRoutes     = 64 << 10
+	DefaultMaxWatches    = 4096
 )
 
 // frameSlack is what the largest frame of the transport exceeds the largest body by, in bytes: what
@@ -36,10 +44,16 @@ func (l Limits) withDefaults() Limits {
 		{&l.MaxBatch, DefaultMaxBatch},
 		{&l.MaxPending, DefaultMaxPending},
 		{&l.MaxPublishing, DefaultMaxPublishing},
+		{&l.MaxQueue, DefaultMaxQueue},
+		{&l.MaxRoutes, DefaultMaxRoutes},
+		{&l.MaxWatches, DefaultMaxWatches},
 	} {
 		if *f.field <= 0 {
 			*f.field = f.def
 		}
+	}
+	if l.MaxTotal <= 0 {
+		l.MaxTotal = DefaultMaxTotal
 	}
 	return l
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"github.com/pithos-ipc/pithos/hub/internal/js"
+	"github.com/pithos-ipc/pithos/wire"
 )
 
 // message takes one MSG_UP of p, and sends it on to whom it is for.
@@ -20,28 +21,28 @@ func (c *core) message(p *peer, t *turn, id uint32, raw []byte) {
 	t.scratch = t.wanted.parse(remote, t.scratch[:0])
 	c.mu.Lock()
 	if p.gone.Load() || c.closed { // the connection ends, or has ended
-		c.mu.Unlock()
+		c.unlock()
 		return
 	}
 	var jobs []job
+	var r *route
 	if isNothing(remote) {
 		t.found.reset()
 	} else {
-		jobs = c.findLocked(t)
+		r, jobs = c.chooseLocked(t, all)
 	}
-	if len(t.found.peers) == 0 {
-		empty := len(c.table.routes) == 0
-		c.mu.Unlock()
+	if len(t.found.targets) == 0 {
+		empty := len(c.table.order) == 0
+		c.unlock()
 		c.notFound(p, t, id, remote, need, empty)
 		c.deliver(jobs)
 		return
 	}
-	if !all {
-		c.pickLocked(t)
-	}
+	var b *batch
 	if need {
-		if err := c.openLocked(p, t, id, all); err != nil {
-			c.mu.Unlock()
+		var err error
+		if b, err = c.openLocked(p, t, r, id, all); err != nil {
+			c.unlock()
 			c.stats.refused.Add(1)
 			c.fail(p, t, id, "RangeError", fmt.Append(nil, err))
 			c.deliver(jobs)
@@ -50,19 +51,65 @@ func (c *core) message(p *peer, t *turn, id uint32, raw []byte) {
 	} else {
 		c.numberLocked(t)
 	}
-	c.mu.Unlock()
-	c.down(jobs, t, raw)
+	c.unlock()
+	c.down(jobs, p, t, r, raw)
+	for _, to := range t.natives {
+		c.down1(p, t, r, to, b, id, need, raw)
+	}
 }
 
-// findLocked puts into t.found whom t.wanted selects, without those who have turned out to be
-// native.
-func (c *core) findLocked(t *turn) (jobs []job) {
-	for {
-		c.table.find(&t.wanted, &t.found)
-		if !c.retireLocked(&jobs, t.found.peers) {
-			return jobs
+// chooseLocked puts into t.found whom t.wanted selects: all of them, or the one whose turn it is.
+// Native ones go to t.natives, and those are left out who have turned out to be native without
+// being online.
+func (c *core) chooseLocked(t *turn, all bool) (r *route, jobs []job) {
+	r = c.routeLocked(&t.wanted, t)
+	r.calls.Add(1)
+	s := c.currentLocked(r)
+	for c.retireTargetsLocked(&jobs, s.targets) {
+		s = c.currentLocked(r)
+	}
+	t.found.reset()
+	targets := s.targets
+	if n := len(targets); !all && n > 0 {
+		i := 0
+		if n > 1 {
+			i = r.picker.Pick(s.set, 0)
+		}
+		targets = targets[i : i+1]
+	}
+	t.found.targets = append(t.found.targets, targets...)
+	for _, to := range targets {
+		if to.peer.member != nil {
+			t.natives = append(t.natives, to)
+		} else {
+			t.found.peers = append(t.found.peers, to.peer)
 		}
 	}
+	return r, jobs
+}
+
+// retireTargetsLocked is retireLocked for targets.
+func (c *core) retireTargetsLocked(jobs *[]job, targets []*target) (some bool) {
+	for _, to := range targets {
+		if p := to.peer; p.member == nil && !p.spoken.Load() && p.link.native() {
+			*jobs = c.dropLocked(*jobs, p)
+			some = true
+		}
+	}
+	return some
+}
+
+// down1 sends the message to a native provider.
+func (c *core) down1(p *peer, t *turn, r *route, to *target, b *batch, id uint32, need bool,
+	raw []byte) {
+	c.stats.delivered.Add(1)
+	var f *flight
+	if need {
+		f = c.newFlight(p, r, to, r.object.method(t.text(js.Field(raw, "propertyName"))))
+		f.ask.id, f.ask.batch = id, b
+		f.ask.host = append(f.ask.host[:0], t.message[messageHost]...)
+	}
+	c.downNative(p, t, to, f, raw)
 }
 
 // notFound answers a message for which there is nobody, if it wants an answer. A remote that is
@@ -90,36 +137,33 @@ func (c *core) broadcast(p *peer, t *turn, id uint32, raw []byte, need bool) {
 	t.found.reset()
 	c.mu.Lock()
 	if !p.gone.Load() && !c.closed {
-		for again := true; again; again = c.retireLocked(&jobs, t.found.peers) {
-			t.found.peers = append(t.found.peers[:0], c.peers...)
-		}
+		c.everybodyLocked(t, &jobs)
 	}
 	c.numberLocked(t)
-	c.mu.Unlock()
-	c.down(jobs, t, raw)
+	c.unlock()
+	c.down(jobs, p, t, nil, raw)
+	for _, to := range t.natives {
+		c.downNative(p, t, to, nil, raw)
+	}
 	if need {
 		c.succeed(p, t, id)
 	}
 }
 
-// pickLocked leaves one of those that were found, whose turn it is.
-func (c *core) pickLocked(t *turn) {
-	if len(t.found.peers) == 1 {
-		return
+// everybodyLocked puts all peers into t.found.
+func (c *core) everybodyLocked(t *turn, jobs *[]job) {
+	for again := true; again; again = c.retireLocked(jobs, t.found.peers) {
+		t.found.peers = append(t.found.peers[:0], c.peers...)
 	}
-	// The texts of wanted may lie in scratch, so the key goes behind them.
-	start := len(t.scratch)
-	t.scratch = t.wanted.appendKey(t.scratch)
-	key := t.scratch[start:]
-	picker := c.pickers[string(key)]
-	if picker == nil {
-		if len(c.pickers) >= maxPickers {
-			clear(c.pickers)
+	t.found.reset()
+	for _, p := range c.peers {
+		t.found.targets = append(t.found.targets, &p.self)
+		if p.member != nil {
+			t.natives = append(t.natives, &p.self)
+		} else {
+			t.found.peers = append(t.found.peers, p)
 		}
-		picker = c.picker()
-		c.pickers[string(key)] = picker
 	}
-	t.found.keep(picker.Pick(t.found.set, 0))
 }
 
 // numberLocked gives each of those that were found its id of the frame, where no reply is due.
@@ -130,32 +174,42 @@ func (c *core) numberLocked(t *turn) {
 	}
 }
 
-// openLocked enters a call for each of those that were found, which gives the ids of the frames.
-func (c *core) openLocked(p *peer, t *turn, id uint32, all bool) error {
-	n := len(t.found.peers)
+// openLocked enters a call for each of Pandora's providers that were found, which gives the ids of
+// the frames, and the batch that all replies go into.
+func (c *core) openLocked(p *peer, t *turn, r *route, id uint32, all bool) (*batch, error) {
+	n := len(t.found.targets)
 	if limit := c.limits.MaxPending; p.asking+n > limit {
-		return fmt.Errorf("calls without a reply: %d, limit %d", p.asking+n, limit)
+		return nil, fmt.Errorf("calls without a reply: %d, limit %d", p.asking+n, limit)
 	}
 	var b *batch
 	if all {
-		b = &batch{left: n, none: true, limit: c.limits.MaxBatch}
+		b = &batch{ask: asker{peer: p, id: id}, left: n, none: true, limit: c.limits.MaxBatch}
 		b.body = appendBatchHead(nil, id, t.message[messageHost])
+	}
+	t.ids = t.ids[:0]
+	if len(t.found.peers) == 0 {
+		return b, nil
 	}
 	wait := parseTimeout(t.message[messageTimeout])
 	wait.keep()
+	m := r.object.method(t.text(t.message[messageProperty]))
 	now := c.now()
-	t.ids = t.ids[:0]
 	for _, to := range t.found.peers {
 		call := c.pending.open(p, id, to, wait, now)
-		call.batch = b
+		call.ask.batch, call.method = b, m
+		m.begin()
+		to.self.load.Begin()
 		t.ids = append(t.ids, call.id)
 	}
 	c.armLocked()
-	return nil
+	return b, nil
 }
 
-// down writes the message to all of t.found, and then the jobs.
-func (c *core) down(jobs []job, t *turn, raw []byte) {
+// down writes the message to Pandora's peers among t.found, and then the jobs.
+func (c *core) down(jobs []job, p *peer, t *turn, r *route, raw []byte) {
+	if tap := c.passing(); tap != nil {
+		c.tapDown(tap, p, t, r, raw)
+	}
 	pieces := t.framed(downHead, raw)
 	for i, to := range t.found.peers {
 		if err := to.send(t.ids[i], pieces); err != nil {
@@ -167,31 +221,42 @@ func (c *core) down(jobs []job, t *turn, raw []byte) {
 	c.deliver(jobs)
 }
 
+// tapDown shows a message of Pandora's to the tap, once for each receiver.
+func (c *core) tapDown(tap func(*passage), p *peer, t *turn, r *route, raw []byte) {
+	e := passage{kind: callKind(!js.Truthy(t.message[messageNeedReply])), from: p, object: r.name(),
+		method: string(t.text(t.message[messageProperty])), payload: raw}
+	for _, to := range t.found.targets {
+		e.to = to.peer
+		tap(&e)
+	}
+}
+
 // answer hands the reply package of a provider to the caller that waits for it.
 func (c *core) answer(p *peer, t *turn, id uint32, pkg []byte) {
 	c.mu.Lock()
 	call := p.waiting[id]
 	if call == nil {
-		c.mu.Unlock()
+		c.unlock()
 		c.stats.lateReplies.Add(1)
 		return
 	}
-	c.pending.settle(call)
-	caller, callerID, b := call.caller, call.callerID, call.batch
-	c.pending.recycle(call)
-	last := b == nil || b.add(pkg)
-	c.mu.Unlock()
+	ask, took, method := call.ask, c.now()-call.start, call.method
+	c.forgetCallLocked(call, false)
+	c.unlock()
 	c.stats.replies.Add(1)
-	if !last {
+	if tap := c.passing(); tap != nil {
+		tap(&passage{kind: wire.TapReply, from: p, to: ask.peer, method: method.title(),
+			payload: pkg, took: took})
+	}
+	if ask.peer.member != nil {
+		c.answerNative(&ask, p, pkg)
 		return
 	}
-	var err error
-	if b != nil {
-		err = caller.send(caller.id(), t.whole(b.reply(callerID)))
-	} else {
-		err = caller.send(caller.id(), t.reply(callerID, pkg))
+	if ask.batch != nil {
+		ask.batch.addPackage(c, pkg)
+		return
 	}
-	if err != nil {
-		c.deliver(c.cut(nil, caller, err))
+	if err := ask.peer.send(ask.peer.id(), t.reply(ask.id, pkg)); err != nil {
+		c.deliver(c.cut(nil, ask.peer, err))
 	}
 }

@@ -17,6 +17,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/pithos-ipc/pithos/hub"
+	"github.com/pithos-ipc/pithos/transport"
+	"github.com/pithos-ipc/pithos/wire"
 )
 
 // TestPandorasOwnClients plays testdata/node/cases.js with the packages from npm: each line of the
@@ -87,28 +89,34 @@ func install(t *testing.T) string {
 // gopher is a Go client among those of Node, which the cases call, and have call others.
 func gopher(t *testing.T, path string) {
 	c := join(t, path, "go")
-	require.NoError(t, c.Publish(soon(t), "gopher", "",
-		func(ctx context.Context, m hub.Message) (any, error) {
-			switch m.Property {
-			case "give":
-				var given json.RawMessage
-				err := m.Args(&given)
-				return given, err
-			case "call":
-				var name, tag, method string
-				var args json.RawMessage
-				if err := m.Args(&name, &tag, &method, &args); err != nil {
-					return nil, err
-				}
-				got, err := c.Invoke(ctx, object(name, tag),
-					hub.Message{Property: method, Data: args})
-				if remote, ok := errors.AsType[*hub.RemoteError](err); ok {
-					return map[string]any{"error": remote.Raw}, nil
-				}
-				return map[string]any{"data": got}, err
+	publish(t, c, "gopher", "", func(r *transport.Request) {
+		switch string(r.Method()) {
+		case "give":
+			var args []json.RawMessage
+			if json.Unmarshal(r.Body(), &args) == nil && len(args) > 0 {
+				_ = r.Reply(args[0])
 			}
-			return calculator(ctx, m)
-		}))
+		case "call":
+			var to [3]string
+			args := json.RawMessage("[]")
+			if err := json.Unmarshal(r.Body(), &[]any{&to[0], &to[1], &to[2], &args}); err != nil {
+				_ = r.Fail(wire.CodeInvalid, err.Error())
+				return
+			}
+			got, err := c.Route(object(to[0], to[1])).Call(r.Context(), to[2], args, nil)
+			if remote, ok := errors.AsType[*hub.RemoteError](err); ok && remote.Raw != nil {
+				_ = r.Gather([][]byte{[]byte(`{"error":`), remote.Raw, []byte("}")})
+			} else if err != nil {
+				_ = r.Fail(wire.CodeFailed, err.Error())
+			} else if len(got) == 0 {
+				_ = r.Reply([]byte("{}"))
+			} else {
+				_ = r.Gather([][]byte{[]byte(`{"data":`), got, []byte("}")})
+			}
+		default:
+			calculator(r)
+		}
+	})
 }
 
 // report is a line of the driver.

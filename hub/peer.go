@@ -29,6 +29,8 @@ type peer struct {
 	gone   atomic.Bool   // nothing is taken from it, or given to it, any more; set under core.mu
 	seq    uint64        // order of connecting; immutable once it is in core.peers
 	lastID atomic.Uint32 // of the frames to this peer
+	member *member       // of a native peer; immutable
+	self   target        // leads to the peer itself
 
 	// Guarded by core.mu.
 	waiting    map[uint32]*call // calls that it has to answer, by the id that it got them with
@@ -36,9 +38,14 @@ type peer struct {
 	asking     int              // their number
 	publishing int              // bytes of its selectors
 	name       string           // the location of the last ONLINE, for the log
+	listed     *listed          // in the table; nil: not there
 }
 
-func newPeer(l link) *peer { return &peer{link: l, waiting: make(map[uint32]*call)} }
+func newPeer(l link) *peer {
+	p := &peer{link: l}
+	p.self.peer = p
+	return p
+}
 
 // id is the number of the next frame: 1, 2, 3, … whatever the frame, and 1 again after maxID-1.
 func (p *peer) id() uint32 {

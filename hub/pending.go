@@ -1,56 +1,24 @@
 package hub
 
-import (
-	"fmt"
-	"time"
-)
+import "time"
 
 // call is a message that a provider has to answer: one for an invoke, one for each provider of a
 // batch. It is in three places, from the moment that the provider's connection is to get it until
 // somebody settles it: the provider's waiting, the caller's list and the clock.
 type call struct {
 	caller   *peer
-	callerID uint32 // of the caller's message
+	ask      asker // who gets the reply
 	provider *peer
 	id       uint32 // of the message on its way down
-	batch    *batch // nil when the caller wants this one reply
 	timeout  timeout
+	ticket   uint64  // of a native caller, in core.askers; 0: none
+	method   *method // nil: not counted
+	start    time.Duration
 
 	due        time.Duration // since the hub's start
 	turn       uint64        // rises from call to call; of those due together, the first goes first
 	place      int           // in the clock
 	prev, next *call         // in the caller's list; next also in the list of free ones
-}
-
-// batch collects the replies of many to one message.
-type batch struct {
-	left  int    // replies that are missing
-	none  bool   // none has come yet
-	over  bool   // the body has grown over its limit, and was thrown away
-	body  []byte // of the reply, with the packages so far
-	limit int    // of the body in bytes
-}
-
-// add takes one package. It says true when it was the last one.
-func (b *batch) add(pkg []byte) bool {
-	if !b.over && len(b.body)+len(pkg)+len(batchTail)+len("null,") > b.limit {
-		b.over, b.body = true, nil
-	}
-	if !b.over {
-		b.body = appendEntry(b.body, b.none, pkg)
-	}
-	b.none = false
-	b.left--
-	return b.left == 0
-}
-
-// reply is the body of the reply to id, when all have come.
-func (b *batch) reply(id uint32) []byte {
-	if b.over {
-		return appendFailure(nil, id, &failure{class: "RangeError",
-			text: fmt.Appendf(nil, "bytes of a batch of replies: over the limit of %d", b.limit)})
-	}
-	return append(b.body, batchTail...)
 }
 
 // pending is the calls that are under way. It locks nothing.
@@ -71,8 +39,12 @@ func (s *pending) open(caller *peer, callerID uint32, provider *peer, t timeout,
 		s.free = c.next
 	}
 	s.turn++
-	*c = call{turn: s.turn, caller: caller, callerID: callerID, provider: provider, timeout: t,
-		due: now + t.duration() + callerFirst, id: provider.unusedID()}
+	*c = call{turn: s.turn, caller: caller, ask: asker{peer: caller, id: callerID}, start: now,
+		provider: provider, timeout: t, due: now + t.duration() + callerFirst,
+		id: provider.unusedID()}
+	if provider.waiting == nil {
+		provider.waiting = make(map[uint32]*call)
+	}
 	provider.waiting[c.id] = c
 	if c.next = caller.asked; c.next != nil {
 		c.next.prev = c

@@ -17,6 +17,9 @@ type Stats struct {
 	TimedOut    uint64 // calls that had no reply in time
 	Lost        uint64 // calls that failed because their provider went away
 	Refused     uint64 // calls and selectors over a limit
+	Canceled    uint64 // calls that their native caller took back
+	Dropped     uint64 // oneways that a native provider did not take
+	Slow        uint64 // times that a native provider was found too slow
 	Ignored     uint64 // bodies without an action that the hub knows
 	Invalid     uint64 // bodies that were not JSON; each has cost its connection
 	Cut         uint64 // connections ended because they did not take what was sent to them
@@ -26,7 +29,7 @@ type Stats struct {
 type counters struct {
 	messages, broadcasts, delivered, replies, lateReplies atomic.Uint64
 	notFound, timedOut, lost, refused, ignored            atomic.Uint64
-	invalid, cut                                          atomic.Uint64
+	invalid, cut, canceled, dropped, slow                 atomic.Uint64
 }
 
 // read copies the counters to s.
@@ -40,6 +43,9 @@ func (c *counters) read(s *Stats) {
 	s.TimedOut = c.timedOut.Load()
 	s.Lost = c.lost.Load()
 	s.Refused = c.refused.Load()
+	s.Canceled = c.canceled.Load()
+	s.Dropped = c.dropped.Load()
+	s.Slow = c.slow.Load()
 	s.Ignored = c.ignored.Load()
 	s.Invalid = c.invalid.Load()
 	s.Cut = c.cut.Load()

@@ -18,6 +18,9 @@ func sel(raw string) *selector {
 	return s.clone()
 }
 
+// nobody is told of what is dropped.
+func nobody(*entry) {}
+
 // full is a selector with every key.
 const full = `{"clientId":"c","appName":"a","processName":"p","pid":"1","objectName":"o","tag":"t",` +
 	`"objectTag":"g"}`
@@ -145,12 +148,12 @@ func TestTableLife(t *testing.T) {
 	require.Equal(t, []uint64{1}, find(`{"appName":"shop"}`), "once, though it matches twice")
 	require.Equal(t, 4, table.selectors)
 
-	size := table.drop(a, sel(`{"appName":"shop"}`))
+	size := table.drop(a, sel(`{"appName":"shop"}`), nobody)
 	require.Equal(t, 2*sel(`{"appName":"shop"}`).size(), size)
 	require.Nil(t, find(`{"appName":"shop"}`))
 	require.Equal(t, []uint64{1, 2}, find(`{}`), "the initial selector is left")
 
-	require.Zero(t, table.drop(a, sel(`{}`)))
+	require.Zero(t, table.drop(a, sel(`{}`), nobody))
 	require.False(t, table.has(a))
 	require.Equal(t, []uint64{2}, find(`{}`))
 	table.add(a, sel(`{"appName":"shop"}`))
@@ -260,7 +263,7 @@ func TestTableAgreesWithTheNaiveOne(t *testing.T) {
 			model.add(p.seq, decoded)
 		case 4, 5:
 			if table.has(p) {
-				table.drop(p, sel(raw))
+				table.drop(p, sel(raw), nobody)
 				model.drop(p.seq, decoded)
 			}
 		case 6:

@@ -15,6 +15,7 @@ type turn struct {
 	ids      []uint32  // of the frames to found
 	wanted   selector
 	found    selection
+	natives  []*target // of found
 	envelope [2][]byte
 	message  [numMessageKeys][]byte
 }
@@ -22,6 +23,8 @@ type turn struct {
 // release lets go of everything that belongs to others.
 func (t *turn) release() {
 	t.found.reset()
+	clear(t.natives)
+	t.natives = t.natives[:0]
 	t.pieces = [3][]byte{}
 	t.envelope = [2][]byte{}
 	t.message = [numMessageKeys][]byte{}

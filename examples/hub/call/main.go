@@ -11,13 +11,14 @@ import (
 
 func main() {
 	ctx := context.Background()
-	c, err := hub.Dial(ctx, hub.PandoraPath(), hub.Location{AppName: "go-app"})
+	c, err := hub.Join(ctx, hub.PandoraPath(), hub.JoinOptions{
+		Location: hub.Location{AppName: "go-app"},
+	})
 	if err != nil {
 		log.Fatal(err)
 	}
 	defer c.Close(ctx)
-	reply, err := c.Invoke(ctx, hub.Selector{ObjectName: "shouter"},
-		hub.Message{Property: "shout", Data: []any{"hello from Go"}})
+	reply, err := c.Object("shouter").Call(ctx, "shout", []byte(`["hello from Go"]`), nil)
 	if err != nil {
 		log.Fatal(err)
 	}

@@ -1,0 +1,368 @@
+package hub
+
+import (
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/pithos-ipc/pithos/transport"
+)
+
+// Policy is what happens to a call or oneway for a native provider that does not take any more,
+// when what waits for it has reached its limit. Calls that are not carried out are answered at once
+// with wire.CodeOverloaded, oneways are counted.
+type Policy uint8
+
+// The policies.
+const (
+	// Block has the senders wait: who sends to a route one of whose providers has half of its limit
+	// waiting is told to hold back, until there is room again. What comes nevertheless, over the
+	// limit, is refused.
+	Block Policy = iota
+	// DropOldest makes room by throwing away what has waited longest.
+	DropOldest
+	// DropNewest refuses what comes.
+	DropNewest
+	// Disconnect ends the provider's connection.
+	Disconnect
+)
+
+var policyNames = [...]string{"block", "drop-oldest", "drop-newest", "disconnect"}
+
+// String is the name of p, as ParsePolicy reads it.
+func (p Policy) String() string { return policyNames[p] }
+
+// ParsePolicy reads the name of a policy: block, drop-oldest, drop-newest or disconnect.
+func ParsePolicy(name string) (Policy, error) {
+	for i, n := range policyNames {
+		if n == name {
+			return Policy(i), nil
+		}
+	}
+	return 0, fmt.Errorf("hub: unknown policy %q, known are %v", name, policyNames)
+}
+
+// errRefused says that a call was thrown away because its provider is too slow.
+var errRefused = errors.New("hub: the provider takes no more")
+
+// backlog is what waits for a native provider that has given no more credit, in order.
+type backlog struct {
+	some  atomic.Bool  // something waits; set and cleared under mu
+	bytes atomic.Int64 // that wait; written under mu
+	n     atomic.Int64 // calls and oneways that wait; written under mu
+
+	delayed atomic.Uint64 // calls and oneways that had to wait
+	refused atomic.Uint64 // calls thrown away, and answered
+	dropped atomic.Uint64 // oneways thrown away
+
+	mu     sync.Mutex
+	head   *waiting // guarded by mu
+	tail   *waiting // guarded by mu
+	busy   bool     // somebody sends; guarded by mu
+	slow   bool     // the log has been told; guarded by mu
+	held   []paused // who was told to hold back; guarded by mu
+	closed bool     // guarded by mu
+}
+
+// waiting is one call or oneway of a backlog, with a copy of its message.
+type waiting struct {
+	f    *flight // nil: a oneway
+	to   *target
+	m    transport.Message
+	size int64
+	by   time.Time // zero: no end
+	next *waiting
+}
+
+// paused is a client's route whose senders hold back.
+type paused struct {
+	peer  *peer
+	route uint64
+}
+
+// keep makes a copy of m that lasts.
+func keep(m *transport.Message) (k transport.Message, size int) {
+	n := len(m.Method) + len(m.Action) + len(m.Trace) + len(m.Body)
+	for _, p := range m.Gather {
+		n += len(p)
+	}
+	b := make([]byte, 0, n)
+	take := func(part []byte) []byte {
+		at := len(b)
+		b = append(b, part...)
+		return b[at:len(b):len(b)]
+	}
+	k = *m
+	k.Method = string(append([]byte(nil), m.Method...))
+	k.Action, k.Trace = take(m.Action), take(m.Trace)
+	at := len(b)
+	take(m.Body)
+	for _, p := range m.Gather {
+		take(p)
+	}
+	k.Body, k.Gather = b[at:], nil
+	return k, n
+}
+
+// waitingSize is about what an entry of a backlog takes besides its bytes.
+const waitingSize = 256
+
+// queue puts a call, or with a nil f a oneway, at the end of b, or does what the policy says.
+func (c *core) queue(b *backlog, f *flight, to *target, m *transport.Message) {
+	k, n := keep(m)
+	w := &waiting{f: f, to: to, m: k, size: int64(n + waitingSize)}
+	if m.Timeout > 0 {
+		w.by = time.Now().Add(m.Timeout)
+	}
+	limit := int64(c.limits.MaxQueue)
+	var out *waiting // what is thrown away
+	refuse, slow := false, false
+	b.mu.Lock()
+	if b.closed {
+		refuse = true
+	}
+	for !refuse && (b.bytes.Load()+w.size > limit || c.over(w.size)) {
+		slow = !b.slow
+		b.slow = true
+		if c.policy == DropOldest && b.head != nil && !(b.busy && b.head.next == nil) {
+			out = b.oldestLocked(out)
+			c.queued.Add(-out.size)
+			continue
+		}
+		refuse = true
+	}
+	if !refuse {
+		b.pushLocked(w)
+		c.queued.Add(w.size)
+		b.delayed.Add(1)
+	}
+	b.mu.Unlock()
+	if slow {
+		c.slowConsumer(to.peer, b)
+	}
+	for out != nil {
+		next := out.next
+		c.discard(b, out)
+		out = next
+	}
+	if refuse {
+		c.discard(b, w)
+	}
+	c.pump(to.peer)
+}
+
+// over says whether n more bytes are too many for the whole hub.
+func (c *core) over(n int64) bool { return c.queued.Load()+n > c.limits.MaxTotal }
+
+// slowConsumer names a provider that does not keep up. The policy may end it.
+func (c *core) slowConsumer(p *peer, b *backlog) {
+	c.stats.slow.Add(1)
+	c.log.Warn("slow consumer", "peer", p.seq, "name", p.member.location, "policy", c.policy,
+		"queued", b.n.Load(), "bytes", b.bytes.Load())
+	if c.policy == Disconnect {
+		c.stats.cut.Add(1)
+		p.link.end(transport.ErrFull)
+	}
+}
+
+func (b *backlog) pushLocked(w *waiting) {
+	if b.tail == nil {
+		b.head = w
+	} else {
+		b.tail.next = w
+	}
+	b.tail = w
+	b.bytes.Add(w.size)
+	b.n.Add(1)
+	b.some.Store(true)
+}
+
+// oldestLocked takes the oldest out that is not being sent, and puts it in front of out.
+func (b *backlog) oldestLocked(out *waiting) *waiting {
+	w := b.head
+	if b.busy {
+		prev := w
+		w = w.next
+		prev.next = w.next
+		if b.tail == w {
+			b.tail = prev
+		}
+	} else if b.head = w.next; b.head == nil {
+		b.tail = nil
+	}
+	b.tookLocked(w)
+	w.next = out
+	return w
+}
+
+func (b *backlog) tookLocked(w *waiting) {
+	b.bytes.Add(-w.size)
+	b.n.Add(-1)
+	if b.head == nil {
+		b.some.Store(false)
+		b.slow = false
+	}
+}
+
+// discard answers a call, or counts a oneway, that will not be sent.
+func (c *core) discard(b *backlog, w *waiting) {
+	if w.f != nil {
+		b.refused.Add(1)
+		c.stats.refused.Add(1)
+		w.f.end(nil, fmt.Errorf("%w: %d bytes wait for peer %d, limit %d", errRefused,
+			b.bytes.Load(), w.to.peer.seq, c.limits.MaxQueue))
+		return
+	}
+	b.dropped.Add(1)
+	c.stats.dropped.Add(1)
+}
+
+// remove takes the call of f out, if it waits there and is not being sent.
+func (b *backlog) remove(f *flight) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	var prev *waiting
+	for w := b.head; w != nil; prev, w = w, w.next {
+		if w.f != f {
+			continue
+		}
+		if prev == nil {
+			if b.busy {
+				return false
+			}
+			b.head = w.next
+		} else {
+			prev.next = w.next
+		}
+		if b.tail == w {
+			b.tail = prev
+		}
+		b.tookLocked(w)
+		f.core.queued.Add(-w.size)
+		return true
+	}
+	return false
+}
+
+// pump sends what waits for p, as far as there is room. One goroutine does at a time.
+func (c *core) pump(p *peer) {
+	b := &p.member.backlog
+	b.mu.Lock()
+	if b.busy {
+		b.mu.Unlock()
+		return
+	}
+	b.busy = true
+	for b.head != nil {
+		w := b.head
+		b.mu.Unlock()
+		err := c.sendWaiting(p, w)
+		b.mu.Lock()
+		if err == transport.ErrFull && !b.closed {
+			break
+		}
+		b.head = w.next
+		if b.head == nil {
+			b.tail = nil
+		}
+		b.tookLocked(w)
+		c.queued.Add(-w.size)
+		if err != nil {
+			b.mu.Unlock()
+			c.lose(b, w, err)
+			b.mu.Lock()
+		}
+	}
+	b.busy = false
+	var resumed []paused
+	if len(b.held) > 0 && b.bytes.Load() <= int64(c.limits.MaxQueue)/4 {
+		resumed, b.held = b.held, nil
+	}
+	b.mu.Unlock()
+	for _, r := range resumed {
+		c.tellPaused(r, false)
+	}
+}
+
+// sendWaiting sends one that has waited.
+func (c *core) sendWaiting(p *peer, w *waiting) error {
+	if !w.by.IsZero() {
+		if w.m.Timeout = time.Until(w.by); w.m.Timeout <= 0 {
+			return transport.ErrDeadline
+		}
+	}
+	if w.f != nil {
+		return w.f.send(&w.m)
+	}
+	return p.member.conn.TryPost(w.m)
+}
+
+// lose is for one that could not be sent.
+func (c *core) lose(b *backlog, w *waiting, err error) {
+	if w.f != nil {
+		w.f.end(nil, err)
+		return
+	}
+	b.dropped.Add(1)
+	c.stats.dropped.Add(1)
+}
+
+// close answers everything that waits for a provider that is gone.
+func (c *core) closeBacklog(p *peer) {
+	b := &p.member.backlog
+	b.mu.Lock()
+	b.closed = true
+	held := b.held
+	b.held = nil
+	b.mu.Unlock()
+	c.pump(p) // whatever is left fails, as the connection is over
+	for _, r := range held {
+		c.tellPaused(r, false)
+	}
+}
+
+// holdBack has the sender of a frame for a provider with a long backlog wait from now on.
+func (c *core) holdBack(sender *peer, handle uint64, to *target) {
+	b := &to.peer.member.backlog
+	if c.policy != Block || sender.member == nil || handle == 0 ||
+		b.bytes.Load() < int64(c.limits.MaxQueue)/2 {
+		return
+	}
+	r := paused{sender, handle}
+	b.mu.Lock()
+	again := b.closed
+	for _, h := range b.held {
+		again = again || h == r
+	}
+	if !again {
+		b.held = append(b.held, r)
+	}
+	b.mu.Unlock()
+	if !again {
+		c.tellPaused(r, true)
+	}
+}
+
+// tellPaused tells a client to hold back, or to go on.
+func (c *core) tellPaused(r paused, hold bool) {
+	m := transport.Message{Method: methodResume, Body: appendRouteNumber(nil, r.route)}
+	if hold {
+		m.Method = methodPause
+	}
+	_ = r.peer.member.conn.TryPost(m) // one that takes nothing sends nothing either
+}
+
+// tell queues an event; false says that there is no room.
+func (b *backlog) tell(c *core, to *target, m transport.Message) bool {
+	w := &waiting{to: to, m: m, size: int64(len(m.Body) + waitingSize)}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.closed || b.bytes.Load()+w.size > int64(c.limits.MaxQueue) || c.over(w.size) {
+		return false
+	}
+	b.pushLocked(w)
+	c.queued.Add(w.size)
+	return true
+}

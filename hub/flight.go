@@ -1,0 +1,212 @@
+package hub
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/pithos-ipc/pithos/transport"
+	"github.com/pithos-ipc/pithos/wire"
+)
+
+// flight is a call on its way to a native provider, and back. Flights are reused; the ticket tells
+// one use from the next.
+//
+//	made -> sent ------------------> ended -> recycled
+//	  |      ^  \ canceled: the provider is told, and ends it
+//	  v      |
+//	 waits in the provider's backlog; canceled: ended at once
+type flight struct {
+	core   *core
+	done   func([]byte, error) // ended; made once
+	ask    asker
+	to     *target
+	route  *route
+	method *method
+	start  time.Duration // since the hub's start
+
+	mu       sync.Mutex
+	ticket   uint64 // of this use; guarded by mu
+	call     uint32 // at the provider's connection, once it is sent; guarded by mu
+	sent     bool   // guarded by mu
+	canceled bool   // guarded by mu
+}
+
+// asker is who waits for a reply.
+type asker struct {
+	peer  *peer
+	held  transport.Held // of a native one
+	id    uint32         // of the message of Pandora's
+	host  []byte         // that the message of Pandora's told; the asker's own
+	batch *batch         // that the reply is a part of; nil: it is all
+}
+
+var errProviderLost = errors.New("target disconnected before it answered")
+
+// newFlight makes a flight to to, and counts it there.
+func (c *core) newFlight(p *peer, r *route, to *target, m *method) *flight {
+	f := c.flights.Get().(*flight)
+	f.ask.peer, f.to, f.route, f.method, f.start = p, to, r, m, c.now()
+	to.load.Begin()
+	m.begin()
+	return f
+}
+
+// launch sends m as f, or has it wait behind others.
+func (c *core) launch(f *flight, m *transport.Message) {
+	b := &f.to.peer.member.backlog
+	if b.some.Load() {
+		c.queue(b, f, f.to, m)
+		return
+	}
+	if err := f.send(m); err == transport.ErrFull {
+		c.queue(b, f, f.to, m)
+	} else if err != nil {
+		f.end(nil, err)
+	}
+}
+
+// send hands m to the provider's connection.
+func (f *flight) send(m *transport.Message) error {
+	conn, ticket := f.to.peer.member.conn, f.ticket
+	id, err := conn.Begin(*m, nil, f.done)
+	if err != nil {
+		return err
+	}
+	f.mu.Lock()
+	mine := f.ticket == ticket // if not, it has ended already
+	cancel := mine && f.canceled
+	if mine {
+		f.call, f.sent = id, true
+	}
+	f.mu.Unlock()
+	if cancel {
+		conn.Cancel(id)
+	}
+	return nil
+}
+
+// Canceled is told by the caller's connection that nobody waits any more.
+func (f *flight) Canceled(ticket uint64, cause error) {
+	f.mu.Lock()
+	if f.ticket != ticket {
+		f.mu.Unlock()
+		return
+	}
+	f.canceled = true
+	call, sent, to := f.call, f.sent, f.to
+	f.mu.Unlock()
+	if sent {
+		to.peer.member.conn.Cancel(call)
+	} else if to.peer.member.backlog.remove(f) {
+		f.end(nil, context.Canceled)
+	}
+}
+
+// ended is the callback of the provider's connection.
+func (f *flight) end(reply []byte, err error) {
+	f.mu.Lock()
+	f.ticket++
+	f.call, f.sent, f.canceled = 0, false, false
+	f.mu.Unlock()
+
+	c, ask := f.core, f.ask
+	took := c.now() - f.start
+	if err == nil {
+		f.to.load.End(took)
+		c.stats.replies.Add(1)
+	} else {
+		f.to.load.Drop()
+		c.failed(err)
+	}
+	f.method.end(took, err != nil)
+	if tap := c.passing(); tap != nil {
+		p := passage{kind: replyKind(err != nil), from: f.to.peer, to: ask.peer, took: took,
+			object: f.route.name(), method: f.method.title(), payload: reply}
+		if err != nil {
+			p.code, _ = remoteCode(err)
+		}
+		tap(&p)
+	}
+	f.to.ended()
+	from := f.to.peer
+	f.ask = asker{host: ask.host[:0]}
+	if err == nil {
+		ask.reply(c, from, reply)
+	} else {
+		code, text := remoteCode(err)
+		ask.fail(c, from, code, text)
+	}
+	f.to, f.route, f.method = nil, nil, nil
+	c.flights.Put(f)
+}
+
+// failed counts the end of a call without a result.
+func (c *core) failed(err error) {
+	var remote *transport.RemoteError
+	switch {
+	case errors.As(err, &remote):
+		c.stats.replies.Add(1)
+	case errors.Is(err, transport.ErrDeadline):
+		c.stats.timedOut.Add(1)
+	case errors.Is(err, context.Canceled):
+		c.stats.canceled.Add(1)
+	case errors.Is(err, errRefused):
+	default:
+		c.stats.lost.Add(1)
+	}
+}
+
+// remoteCode is what a caller is told about err.
+func remoteCode(err error) (wire.Code, string) {
+	var remote *transport.RemoteError
+	var limit *transport.LimitError
+	switch {
+	case errors.As(err, &remote):
+		return remote.Code, remote.Text
+	case errors.Is(err, transport.ErrDeadline):
+		return wire.CodeDeadline, ""
+	case errors.Is(err, context.Canceled):
+		return wire.CodeCanceled, ""
+	case errors.As(err, &limit):
+		return wire.CodeTooLarge, err.Error()
+	case errors.Is(err, errRefused):
+		return wire.CodeOverloaded, err.Error()
+	case errors.Is(err, transport.ErrDraining):
+		return wire.CodeDraining, err.Error()
+	}
+	return wire.CodePeerLost, errProviderLost.Error()
+}
+
+// reply hands the payload of a native provider's reply to the asker.
+func (a *asker) reply(c *core, from *peer, payload []byte) {
+	switch {
+	case a.batch != nil && a.batch.native:
+		a.batch.addResult(c, from.seq, wire.CodeOK, payload)
+	case a.held.Valid():
+		answerHeld(a.held, payload)
+	default:
+		c.replyPandora(a, from, payload)
+	}
+}
+
+// answerHeld replies; a payload that the caller does not take is an error of its own.
+func answerHeld(h transport.Held, payload []byte) {
+	var limit *transport.LimitError
+	if err := h.Reply(payload); errors.As(err, &limit) {
+		_ = h.Fail(wire.CodeTooLarge, err.Error())
+	}
+}
+
+// fail tells the asker that there is no result.
+func (a *asker) fail(c *core, from *peer, code wire.Code, text string) {
+	switch {
+	case a.batch != nil && a.batch.native:
+		a.batch.addResult(c, from.seq, code, []byte(text))
+	case a.held.Valid():
+		_ = a.held.Fail(code, text)
+	default:
+		c.failPandora(a, from, code, text)
+	}
+}

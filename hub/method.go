@@ -1,0 +1,90 @@
+package hub
+
+import (
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// maxMethods is how many methods of an object are counted by name; the rest shares one name.
+const maxMethods = 256
+
+// otherMethods is the name that methods over maxMethods share.
+const otherMethods = "(others)"
+
+// object is the statistics of those who publish one name: its methods.
+type object struct {
+	name    string
+	methods atomic.Pointer[map[string]*method] // immutable maps
+	mu      sync.Mutex                         // for making a new one
+}
+
+// method is the statistics of one method.
+type method struct {
+	name          string
+	calls, failed atomic.Uint64
+	inside        atomic.Int64 // calls without a reply
+	took          recorder
+}
+
+// method returns the statistics of the method called name, which may be borrowed.
+func (o *object) method(name []byte) *method {
+	if o == nil {
+		return nil
+	}
+	if all := o.methods.Load(); all != nil {
+		if m := (*all)[string(name)]; m != nil {
+			return m
+		}
+	}
+	return o.add(string(name))
+}
+
+func (o *object) add(name string) *method {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	more := make(map[string]*method)
+	if all := o.methods.Load(); all != nil {
+		for k, v := range *all {
+			more[k] = v
+		}
+	}
+	if len(more) >= maxMethods {
+		name = otherMethods
+	}
+	if m := more[name]; m != nil {
+		return m
+	}
+	m := &method{name: name}
+	more[name] = m
+	o.methods.Store(&more)
+	return m
+}
+
+// title is the name of m.
+func (m *method) title() string {
+	if m == nil {
+		return ""
+	}
+	return m.name
+}
+
+// begin counts a call; nil counts nothing.
+func (m *method) begin() {
+	if m != nil {
+		m.calls.Add(1)
+		m.inside.Add(1)
+	}
+}
+
+// end counts the end of a call.
+func (m *method) end(took time.Duration, failed bool) {
+	if m == nil {
+		return
+	}
+	m.inside.Add(-1)
+	if failed {
+		m.failed.Add(1)
+	}
+	m.took.add(took)
+}
