@@ -104,7 +104,10 @@ func gopher(t *testing.T, path string) {
 				return
 			}
 			got, err := c.Route(object(to[0], to[1])).Call(r.Context(), to[2], args, nil)
-			if remote, ok := errors.AsType[*hub.RemoteError](err); ok && remote.Raw != nil {
+			if remote, ok := errors.AsType[*hub.RemoteError](err); ok {
+				if remote.Raw == nil {
+					remote.Raw, _ = json.Marshal(map[string]string{"message": remote.Message})
+				}
 				_ = r.Gather([][]byte{[]byte(`{"error":`), remote.Raw, []byte("}")})
 			} else if err != nil {
 				_ = r.Fail(wire.CodeFailed, err.Error())

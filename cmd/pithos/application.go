@@ -56,7 +56,8 @@ func objectProbe(socket, name string) supervisor.Probe {
 		if !ok {
 			return errors.New("no instance to ask about")
 		}
-		c, err := hub.Dial(ctx, socket, hub.Location{AppName: "pithos", ProcessName: "probe"})
+		c, err := hub.Join(ctx, socket, hub.JoinOptions{
+			Location: hub.Location{AppName: "pithos", ProcessName: "probe"}})
 		if err != nil {
 			return err
 		}
@@ -65,7 +66,7 @@ func objectProbe(socket, name string) supervisor.Probe {
 			to := hub.Selector{ObjectName: name}
 			to.PID = strconv.Itoa(pid)
 			m := hub.Message{Action: hub.ActionEcho, Timeout: time.Second}
-			if _, err = c.Invoke(ctx, to, m); err == nil {
+			if _, err = c.Route(to).Do(ctx, m, nil); err == nil {
 				return nil
 			}
 		}
