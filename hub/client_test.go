@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"os"
 	"path/filepath"
 	"strconv"
 	"sync"
@@ -407,3 +408,6 @@ func TestCancelGoesThrough(t *testing.T) {
 	<-inside
 	require.Error(t, <-ends)
 }
+
+// long says whether the tests run in full.
+func long() bool { return os.Getenv("PITHOS_LONG") == "1" }

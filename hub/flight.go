@@ -193,9 +193,10 @@ func (a *asker) reply(c *core, from *peer, payload []byte) {
 
 // answerHeld replies; a payload that the caller does not take is an error of its own.
 func answerHeld(h transport.Held, payload []byte) {
-	var limit *transport.LimitError
-	if err := h.Reply(payload); errors.As(err, &limit) {
-		_ = h.Fail(wire.CodeTooLarge, err.Error())
+	if err := h.Reply(payload); err != nil {
+		if limit, ok := err.(*transport.LimitError); ok {
+			_ = h.Fail(wire.CodeTooLarge, limit.Error())
+		}
 	}
 }
 
