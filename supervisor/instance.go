@@ -165,10 +165,11 @@ func (l *loop) due(i *inst) {
 		i.restarts++
 		l.move(i, due, "")
 	case Starting:
-		l.breakOff(i, fmt.Sprintf("not ready within %v", i.run.spec.Ready.Window))
+		i.run.failure = fmt.Sprintf("not ready within %v", i.run.spec.Ready.Window)
+		l.move(i, breaks, i.run.failure)
+		l.stop(i)
 	case Ready:
-		l.breakOff(i, fmt.Sprintf("no WATCHDOG=1 within %v", i.run.spec.Ready.Watchdog))
-		l.kill(i)
+		l.bite(i, fmt.Sprintf("no WATCHDOG=1 within %v", i.run.spec.Ready.Watchdog))
 	case Stopping:
 		if !i.run.killed {
 			i.reason = cmp.Or(i.reason, fmt.Sprintf("not gone within %v, killed",
@@ -184,11 +185,11 @@ func (l *loop) due(i *inst) {
 	}
 }
 
-// breakOff stops i, which is wanted, for a reason.
-func (l *loop) breakOff(i *inst, reason string) {
+// bite is what the watchdog does.
+func (l *loop) bite(i *inst, reason string) {
 	i.run.failure = reason
 	l.move(i, breaks, reason)
-	l.stop(i)
+	l.kill(i)
 }
 
 // readied makes i ready if all says so.
@@ -220,8 +221,9 @@ func (l *loop) report(i *inst, r *run, rep report) {
 		r.pid, r.started = rep.pid, time.Now()
 		i.hist.started = r.started
 		r.watch(l, i)
-		if rep.warning != "" {
-			l.warn(i.p.spec.Name, i, rep.warning)
+		l.readied(i) // it may have said so before we knew its pid
+		for _, w := range rep.warnings {
+			l.warn(i.p.spec.Name, i, w)
 		}
 		switch {
 		case r.killed:
@@ -254,7 +256,7 @@ func (l *loop) finish(i *inst, e Exit) {
 	if r.failure != "" {
 		e.Reason = r.failure
 	}
-	r.close()
+	r.cancel()
 	i.exit, i.run, i.text = &e, nil, ""
 	if !l.wanted(i) {
 		l.move(i, unwanted, "")

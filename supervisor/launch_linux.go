@@ -48,7 +48,6 @@ type charge struct {
 	pid    int
 	exited bool
 	group  string // the folder of its cgroup, "" if it has none
-	warned string
 }
 
 func newLauncher(o Options, warn func(string)) (launcher, error) {
@@ -81,18 +80,18 @@ func (l *wardenLauncher) launch(o order) {
 	defer o.stderr.Close()
 	c := &charge{order: o, pidfd: -1, tag: l.token + "." + strconv.FormatUint(o.id, 10)}
 	files := []int{int(o.stdout.Fd()), int(o.stderr.Fd())}
-	if folder, err := l.cgroup.make(o.id, o.limits.grouped()); err == nil {
+	if folder, err := l.cgroup.make(o.id, o.spec.Limits.grouped()); err == nil {
 		fd, err := unix.Open(folder, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 		if err == nil {
 			defer unix.Close(fd)
 			files, c.group = append(files, fd), folder
 		}
-	} else if o.limits.grouped() != (Limits{}) {
-		c.warned = "runs without limits: " + err.Error()
+	} else if o.spec.Limits.grouped() != (Limits{}) {
+		c.warnings = append(c.warnings, "runs without limits: "+err.Error())
 	}
 	m := message{Kind: msgLaunch, Run: o.id, Launch: &launchOrder{
-		Path: o.path, Argv: o.argv, Env: o.env, Dir: o.dir, Tag: c.tag, Cgroup: c.group,
-		OpenFiles: o.limits.OpenFiles,
+		Path: o.path, Argv: o.argv, Env: o.env, Dir: o.spec.Dir, Tag: c.tag, Cgroup: c.group,
+		OpenFiles: o.spec.Limits.OpenFiles,
 	}}
 	l.mu.Lock()
 	p := l.now
@@ -198,7 +197,7 @@ func (l *wardenLauncher) told(m message) {
 	switch m.Kind {
 	case msgStarted, msgFollowed:
 		c.pid = m.PID
-		c.report(report{pid: m.PID, warning: c.warned, followed: m.Kind == msgFollowed})
+		c.report(report{pid: m.PID, warnings: c.warnings, followed: m.Kind == msgFollowed})
 	case msgFailed:
 		l.end(c)
 		err, permanent := startError(c.path, m.Text, syscall.Errno(m.Errno))

@@ -21,7 +21,7 @@ func newPlainLauncher() *plainLauncher {
 }
 
 func (p *plainLauncher) launch(o order) {
-	cmd := exec.Cmd{Path: o.path, Args: o.argv, Env: o.env, Dir: o.dir, Stdout: o.stdout,
+	cmd := exec.Cmd{Path: o.path, Args: o.argv, Env: o.env, Dir: o.spec.Dir, Stdout: o.stdout,
 		Stderr: o.stderr}
 	err := cmd.Start()
 	o.stdout.Close()
@@ -33,9 +33,9 @@ func (p *plainLauncher) launch(o order) {
 	p.mu.Lock()
 	p.runs[o.id] = cmd.Process
 	p.mu.Unlock()
-	r := report{pid: cmd.Process.Pid}
-	if o.limits != (Limits{}) {
-		r.warning = "no limits: they need Linux"
+	r := report{pid: cmd.Process.Pid, warnings: o.warnings}
+	if o.spec.Limits != (Limits{}) {
+		r.warnings = append(r.warnings, "runs without limits: they need Linux")
 	}
 	o.report(r)
 	p.waiters.Go(func() {

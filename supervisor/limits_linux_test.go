@@ -10,13 +10,6 @@ import (
 	"github.com/pithos-ipc/pithos/supervisor"
 )
 
-// once is a Spec of a script that runs once.
-func once(name, script string) supervisor.Spec {
-	s := sh(name, script)
-	s.Restart.Mode = supervisor.RestartNever
-	return s
-}
-
 func TestLimitOfOpenFiles(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "limit")
 	s := once("limited", "ulimit -n >"+file)

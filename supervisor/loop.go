@@ -102,11 +102,13 @@ func startOrder(specs map[string]*Spec, names []string) []string {
 }
 
 // run is the loop.
-func (l *loop) run(ctx context.Context) (err error) {
+func (l *loop) run(ctx context.Context) error {
 	if l.launcher = l.s.opt.launcher; l.launcher == nil {
-		if l.launcher, err = newLauncher(l.s.opt, l.warnAll); err != nil {
+		inner, err := newLauncher(l.s.opt, l.warnAll)
+		if err != nil {
 			return err
 		}
+		l.launcher = &host{launcher: inner}
 	}
 	for _, p := range l.procs {
 		p.want = true

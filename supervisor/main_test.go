@@ -72,7 +72,7 @@ func supervise([]string) {
 
 // flood writes 1 KiB lines without end, or as many as its argument says.
 func flood(args []string) {
-	line := bytes.Repeat([]byte("x"), 1024)
+	line := bytes.Repeat([]byte("y"), 1024)
 	line[1023] = '\n'
 	chunk := bytes.Repeat(line, 64)
 	n := -1
@@ -99,7 +99,7 @@ func notify(args []string) {
 			<-signals
 			continue
 		}
-		_, err := conn.Write([]byte(strings.ReplaceAll(a, "PID", fmt.Sprint(os.Getpid()))))
+		_, err := conn.Write([]byte(strings.ReplaceAll(a, "ITSELF", fmt.Sprint(os.Getpid()))))
 		must(err)
 	}
 	select {}

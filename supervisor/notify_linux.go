@@ -83,4 +83,8 @@ func trusted(oob []byte) bool {
 }
 
 // close does not wait for the reader, which may wait for the loop.
-func (s *notifySocket) close() { s.conn.Close() }
+func (s *notifySocket) close() {
+	if s != nil {
+		s.conn.Close()
+	}
+}

@@ -2,8 +2,6 @@ package supervisor_test
 
 import (
 	"context"
-	"os"
-	"path/filepath"
 	"testing"
 	"time"
 
@@ -33,6 +31,11 @@ func start(t testing.TB, o supervisor.Options, specs ...supervisor.Spec) *runnin
 	t.Helper()
 	s, err := supervisor.New(o, specs...)
 	require.NoError(t, err)
+	return run(t, s)
+}
+
+// run lets s run until the test ends.
+func run(t testing.TB, s *supervisor.Supervisor) *running {
 	ctx, cancel := context.WithCancel(context.Background())
 	r := &running{s, t, cancel, make(chan error, 1)}
 	go func() { r.ended <- s.Run(ctx) }()
@@ -101,17 +104,9 @@ func TestStartAndStop(t *testing.T) {
 	require.NoError(t, r.end())
 }
 
-func TestLogFile(t *testing.T) {
-	file := filepath.Join(t.TempDir(), "log", "web.log")
-	spec := sh("web", "echo one; echo two >&2; sleep 0.1; echo three")
-	spec.Restart.Mode = supervisor.RestartNever
-	spec.Log.File = file
-	r := start(t, supervisor.Options{}, spec)
-	require.NoError(t, r.Wait(r.ctx()))
-	require.NoError(t, r.end())
-	text, err := os.ReadFile(file)
-	require.NoError(t, err)
-	require.Regexp(t, `(?m)^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z web#0 out one$`, string(text))
-	require.Regexp(t, `(?m) web#0 err two$`, string(text))
-	require.Regexp(t, `(?m) web#0 out three$`, string(text))
+// once is a Spec of a script that runs once.
+func once(name, script string) supervisor.Spec {
+	s := sh(name, script)
+	s.Restart.Mode = supervisor.RestartNever
+	return s
 }

@@ -113,14 +113,15 @@ func processes() []int {
 	return pids
 }
 
-// descendants returns all processes below pid, parents first.
+// descendants returns all processes below pid, parents first. When the parent of one ends, that one
+// moves up, to pid if that is their subreaper, perhaps from a list that is not read yet to one that
+// is; so the children of pid are read again until none is new.
 func descendants(pid int) []entry {
 	var all []entry
 	seen := map[int]bool{pid: true}
-	next := []int{pid}
-	for len(next) > 0 {
+	for next := []int{pid}; len(next) > 0; {
 		var below []int
-		for _, parent := range next {
+		for _, parent := range append(next, pid) {
 			for _, child := range children(parent) {
 				if e, ok := readEntry(child); ok && !seen[child] {
 					seen[child] = true

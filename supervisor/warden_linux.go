@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"math"
 	"net"
 	"os"
 	"os/signal"
@@ -83,6 +84,9 @@ func serveWarden() error {
 	ended := make(chan os.Signal, 1)
 	signal.Notify(ended, unix.SIGCHLD)
 
+	// Files that the supervisor itself inherited are not for children. An error means a kernel
+	// older than Linux 5.11.
+	_ = unix.CloseRange(wardenFd, math.MaxUint32, unix.CLOSE_RANGE_CLOEXEC)
 	file := os.NewFile(wardenFd, "supervisor")
 	conn, err := net.FileConn(file)
 	file.Close()
@@ -218,18 +222,19 @@ func start(l *launchOrder, attr *syscall.ProcAttr) (int, error) {
 	return 0, fmt.Errorf("limit of %d open files: %w", l.OpenFiles, cmp.Or(err, error(unix.ESRCH)))
 }
 
-// signal sends sig to the group of r, while its leader is not reaped, and otherwise to each process
-// that is left.
+// signal sends sig to all that belongs to r: to the group of the leader at once, while that is not
+// reaped, and to each process that is not in it.
 func (w *warden) signal(r *ward, sig syscall.Signal) {
-	if !r.ended && !r.strays && !signalGroup(r.pidfd, sig) {
+	grouped := !r.ended && !r.strays
+	if grouped && !signalGroup(r.pidfd, sig) {
 		_ = syscall.Kill(-r.leader, sig) // the number is taken until we reap it
 	}
 	if sig == syscall.SIGKILL {
 		r.killed = true // sweep does it, and again until nothing is left
 		return
 	}
-	if r.ended || r.strays {
-		for _, e := range w.rest()[r] {
+	for _, e := range w.rest()[r] {
+		if !grouped || e.group != r.leader {
 			signalIf(e, sig, func(now entry) bool { return w.owner(now) == r })
 		}
 	}
@@ -255,8 +260,7 @@ func (w *warden) reap() {
 			continue
 		}
 		r.ended = true
-		// Whether something is left shows in sweep, but the leader's end comes first.
-		rest := len(w.rest()[r]) > 0
+		rest := !w.gone(r)
 		w.tell(message{Kind: msgEnded, Run: r.id, Status: uint32(status), Rest: rest})
 		if !rest {
 			w.forget(r)
@@ -322,12 +326,18 @@ func (w *warden) sweep() bool {
 				signalIf(e, unix.SIGKILL, func(now entry) bool { return w.owner(now) == r })
 			}
 		}
-		if r.ended && len(rest[r]) == 0 {
+		if r.ended && len(rest[r]) == 0 && w.gone(r) {
 			w.tell(message{Kind: msgGone, Run: id})
 			w.forget(r)
 		}
 	}
 	return true
+}
+
+// gone says whether nothing of r is left. It asks twice: a list of children that end while it is
+// read may lack one.
+func (w *warden) gone(r *ward) bool {
+	return len(w.rest()[r]) == 0 && len(w.rest()[r]) == 0
 }
 
 // rest returns the living processes of each run, the leader among them.

@@ -1,0 +1,71 @@
+package supervisor_test
+
+import (
+	"os"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/pithos-ipc/pithos/supervisor"
+)
+
+// A disk that is full is survived and told of, and lines that were accepted wait for it.
+func TestR28FullDisk(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "web.log")
+	require.NoError(t, os.Symlink("/dev/full", file))
+	spec := sh("web", hundred+"exec sleep 1000")
+	spec.Log.File = file
+	sup, err := supervisor.New(supervisor.Options{}, spec)
+	require.NoError(t, err)
+	events := sup.Subscribe(supervisor.Filter{Events: true})
+	r := run(t, sup)
+	require.Contains(t, warning(t, events), "no space left on device")
+	require.Equal(t, supervisor.Ready, r.eventually("web", 0, supervisor.Ready).State)
+	require.NoError(t, os.Remove(file))
+	require.Contains(t, warning(t, events), "written again")
+	require.NoError(t, r.end())
+	text, err := os.ReadFile(file)
+	require.NoError(t, err)
+	require.Len(t, regexp.MustCompile(`(?m)^.* web#0 out line \d+$`).FindAll(text, -1), 100)
+}
+
+// R28: a child that writes 1 KiB lines as fast as it can does not make the supervisor grow beyond
+// 64 MB, whatever takes the lines.
+func TestR28Memory(t *testing.T) {
+	length := time.Second
+	if os.Getenv("PITHOS_LONG") != "" {
+		length = time.Minute
+	}
+	for _, full := range []supervisor.FullPolicy{supervisor.Drop, supervisor.Block} {
+		for name, file := range map[string]string{
+			"none": "", "file": filepath.Join(t.TempDir(), "log"), "full disk": "/dev/full",
+		} {
+			t.Run(full.String()+" "+name, func(t *testing.T) {
+				spec := as("flood", "flood")
+				spec.Log = supervisor.LogPolicy{File: file, Full: full}
+				s := superviseSpecs(t, spec)
+				require.Equal(t, "started <nil>", s.line())
+				time.Sleep(length) // of the flood
+				peak := peakMemory(t, s.cmd.Process.Pid)
+				t.Logf("%d MB at most", peak>>20)
+				require.Less(t, peak, int64(raceFactor*64<<20))
+			})
+		}
+	}
+}
+
+// peakMemory returns the most bytes that a process had resident.
+func peakMemory(t testing.TB, pid int) int64 {
+	t.Helper()
+	text, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/status")
+	require.NoError(t, err)
+	kb, err := strconv.ParseInt(string(regexp.MustCompile(`VmHWM:\s+(\d+) kB`).
+		FindSubmatch(text)[1]), 10, 64)
+	require.NoError(t, err)
+	return kb << 10
+}
