@@ -3,6 +3,7 @@ package hub
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -41,7 +42,8 @@ func ParsePolicy(name string) (Policy, error) {
 			return Policy(i), nil
 		}
 	}
-	return 0, fmt.Errorf("hub: unknown policy %q, known are %v", name, policyNames)
+	return 0, fmt.Errorf("hub: unknown policy %q, known are %s", name,
+		strings.Join(policyNames[:], ", "))
 }
 
 // errRefused says that a call was thrown away because its provider is too slow.

@@ -8,11 +8,13 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/pithos-ipc/pithos/balancer"
 	"github.com/pithos-ipc/pithos/hub"
 	"github.com/pithos-ipc/pithos/transport"
 )
@@ -22,6 +24,8 @@ type hubFlags struct {
 	pandora  bool
 	busyPoll time.Duration
 	limits   hub.Limits
+	policy   string
+	balancer string
 	maxConns int
 	logs     string
 	verbose  bool
@@ -42,6 +46,7 @@ sent that was queued. A second signal ends it at once.`,
 		Example: `  pithos hub
   pithos hub --pandora
   pithos hub --socket /run/shop/hub.sock --log json
+  pithos hub --policy drop-oldest --max-queue 4194304 --balancer least-pending
   PANDORA_TMP_DIR=/run/shop pithos hub --pandora --busy-poll 0 --max-body 1048576`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -63,6 +68,14 @@ sent that was queued. A second signal ends it at once.`,
 		"for a peer before it is disconnected")
 	flags.IntVar(&f.limits.MaxPending, "max-pending", hub.DefaultMaxPending, "calls of one peer "+
 		"without an answer")
+	flags.IntVar(&f.limits.MaxQueue, "max-queue", hub.DefaultMaxQueue, "bytes of calls and oneways "+
+		"that wait for a native peer that takes no more")
+	flags.Int64Var(&f.limits.MaxTotal, "max-total", hub.DefaultMaxTotal, "bytes of them for all "+
+		"native peers")
+	flags.StringVar(&f.policy, "policy", hub.Block.String(), "for a native peer whose queue is "+
+		"full: block, drop-oldest, drop-newest, disconnect")
+	flags.StringVar(&f.balancer, "balancer", "round-robin", "who of several gets a call: "+
+		strings.Join(balancer.Names(), ", "))
 	flags.IntVar(&f.maxConns, "max-conns", transport.DefaultMaxConns, "connections of each socket")
 	flags.StringVar(&f.logs, "log", "text", "form of the log on standard error: text, json")
 	flags.BoolVarP(&f.verbose, "verbose", "v", false, "log who comes and goes")
@@ -80,6 +93,12 @@ func (f *hubFlags) run(s *socketFlag, stdout, stderr io.Writer, signals <-chan o
 		return err
 	}
 	o := hub.Options{Limits: f.limits, Logger: log}
+	if o.Policy, err = hub.ParsePolicy(f.policy); err != nil {
+		return fmt.Errorf("--policy: %w", err)
+	}
+	if o.Picker, err = balancer.Parse(f.balancer); err != nil {
+		return fmt.Errorf("--balancer: %w", err)
+	}
 	o.Transport.BusyPoll = &f.busyPoll
 	o.Transport.Authorize = transport.SameUser // abstract sockets have no other guard
 	o.Transport.Limits.MaxConns = f.maxConns
@@ -98,11 +117,14 @@ func (f *hubFlags) check() error {
 	}{
 		{"max-body", f.limits.MaxBody}, {"max-batch", f.limits.MaxBatch},
 		{"max-outbox", f.limits.MaxOutbox}, {"max-pending", f.limits.MaxPending},
-		{"max-conns", f.maxConns},
+		{"max-queue", f.limits.MaxQueue}, {"max-conns", f.maxConns},
 	} {
 		if n.value <= 0 {
 			return fmt.Errorf("--%s %d: want more than 0", n.flag, n.value)
 		}
+	}
+	if f.limits.MaxTotal <= 0 {
+		return fmt.Errorf("--max-total %d: want more than 0", f.limits.MaxTotal)
 	}
 	if f.busyPoll < 0 {
 		return fmt.Errorf("--busy-poll %s: want 0 or more", f.busyPoll)

@@ -13,12 +13,14 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/pithos-ipc/pithos/balancer"
 	"github.com/pithos-ipc/pithos/wire"
 )
 
@@ -228,6 +230,12 @@ func TestHubFlags(t *testing.T) {
 		want string
 	}{
 		{[]string{"--log", "xml"}, `--log "xml": want text or json`},
+		{[]string{"--policy", "wait"}, `--policy: hub: unknown policy "wait", known are ` +
+			"block, drop-oldest, drop-newest, disconnect"},
+		{[]string{"--balancer", "best"}, `--balancer: balancer: unknown policy "best", known are ` +
+			strings.Join(balancer.Names(), ", ")},
+		{[]string{"--max-queue", "0"}, "--max-queue 0: want more than 0"},
+		{[]string{"--max-total", "-1"}, "--max-total -1: want more than 0"},
 		{[]string{"--max-body", "0"}, "--max-body 0: want more than 0"},
 		{[]string{"--max-outbox", "-5"}, "--max-outbox -5: want more than 0"},
 		{[]string{"--busy-poll", "-1s"}, "--busy-poll -1s: want 0 or more"},
