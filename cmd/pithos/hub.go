@@ -68,8 +68,8 @@ sent that was queued. A second signal ends it at once.`,
 		"for a peer before it is disconnected")
 	flags.IntVar(&f.limits.MaxPending, "max-pending", hub.DefaultMaxPending, "calls of one peer "+
 		"without an answer")
-	flags.IntVar(&f.limits.MaxQueue, "max-queue", hub.DefaultMaxQueue, "bytes of calls and oneways "+
-		"that wait for a native peer that takes no more")
+	flags.IntVar(&f.limits.MaxQueue, "max-queue", hub.DefaultMaxQueue, "bytes of calls and "+
+		"oneways that wait for a native peer that takes no more")
 	flags.Int64Var(&f.limits.MaxTotal, "max-total", hub.DefaultMaxTotal, "bytes of them for all "+
 		"native peers")
 	flags.StringVar(&f.policy, "policy", hub.Block.String(), "for a native peer whose queue is "+
