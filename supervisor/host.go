@@ -1,10 +1,15 @@
 package supervisor
 
 import (
+	"bytes"
+	"context"
 	"fmt"
+	"io"
 	"os"
 	"strconv"
 	"sync"
+	"sync/atomic"
+	"syscall"
 	"time"
 )
 
@@ -62,7 +67,15 @@ func (r report) last() bool { return r.pid == 0 && !r.rest }
 type host struct {
 	launcher
 	working sync.WaitGroup
+	probes  atomic.Uint64
 }
+
+const (
+	// firstProbe is where the numbers of runs begin that are probes, not of the loop.
+	firstProbe = 1 << 63
+	// maxAnswer is how many bytes of what a probe writes become an error.
+	maxAnswer = 512
+)
 
 // launch returns at once: what it does may wait for a disk.
 func (h *host) launch(o order) {
@@ -96,6 +109,62 @@ func (h *host) launch(o order) {
 		}
 		h.launcher.launch(o)
 	})
+}
+
+// execute runs the command of spec once, as the process of spec would be. It is killed when ctx is
+// done. The error says how it ended, and what it wrote.
+func (h *host) execute(ctx context.Context, spec *Spec, index int) error {
+	o := order{id: firstProbe + h.probes.Add(1), spec: spec, index: index}
+	if err := o.prepare(nil); err != nil {
+		return err
+	}
+	r, w, err := os.Pipe()
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	if o.stderr, err = os.OpenFile(os.DevNull, os.O_WRONLY, 0); err != nil {
+		w.Close()
+		return err
+	}
+	o.stdout = w
+	told := make(chan report, 4) // pid, followed, exit, gone
+	o.report = func(r report) { told <- r }
+	text := make(chan []byte, 1)
+	h.working.Go(func() {
+		b, _ := io.ReadAll(io.LimitReader(r, maxAnswer)) // what came will do
+		text <- b
+		_, _ = io.Copy(io.Discard, r)
+	})
+	h.launcher.launch(o)
+	var exit *Exit
+	for ended := ctx.Done(); ; {
+		select {
+		case <-ended:
+			ended = nil
+			h.signal(o.id, syscall.SIGKILL)
+			continue
+		case rep := <-told:
+			if rep.exit != nil {
+				exit = rep.exit
+				h.signal(o.id, syscall.SIGKILL) // it has ended; what it left shall, too
+			}
+			if !rep.last() {
+				continue
+			}
+			err = rep.err
+		}
+		break
+	}
+	_ = r.SetReadDeadline(time.Now().Add(drainWindow))
+	switch answer := bytes.TrimSpace(<-text); {
+	case err != nil:
+		return err
+	case exit.success():
+		return nil
+	default:
+		return fmt.Errorf("%s: %s: %s", spec.Command, exit.Reason, answer)
+	}
 }
 
 func (h *host) adopt(run uint64, pid int) {

@@ -165,7 +165,7 @@ func (l *loop) due(i *inst) {
 		i.restarts++
 		l.move(i, due, "")
 	case Starting:
-		i.run.failure = fmt.Sprintf("not ready within %v", i.run.spec.Ready.Window)
+		i.run.failure = i.run.late()
 		l.move(i, breaks, i.run.failure)
 		l.stop(i)
 	case Ready:

@@ -170,14 +170,8 @@ func (l *wardenLauncher) read(p *post) {
 		l.warn("the warden ended: " + why + "; all processes are started again")
 	}
 	l.endLeft(left)
-	if closed {
-		return
-	}
-	next, err := startWarden()
-	if err != nil {
-		l.warn("no new warden: " + err.Error())
-	} else {
-		l.use(next)
+	if !closed {
+		l.startAnother()
 	}
 	for _, c := range left {
 		if !c.exited {
@@ -186,6 +180,23 @@ func (l *wardenLauncher) read(p *post) {
 			c.report(report{})
 		}
 	}
+}
+
+// startAnother starts a warden in the place of one that was killed.
+func (l *wardenLauncher) startAnother() {
+	p, err := startWarden()
+	if err != nil {
+		l.warn("no new warden: " + err.Error())
+		return
+	}
+	l.mu.Lock()
+	closed := l.closed
+	l.mu.Unlock()
+	if closed {
+		_ = p.end() // it has nothing to end
+		return
+	}
+	l.use(p)
 }
 
 // told passes on what the warden tells of a run.

@@ -4,7 +4,6 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
-	"strconv"
 	"testing"
 	"time"
 
@@ -51,21 +50,10 @@ func TestR28Memory(t *testing.T) {
 				s := superviseSpecs(t, spec)
 				require.Equal(t, "started <nil>", s.line())
 				time.Sleep(length) // of the flood
-				peak := peakMemory(t, s.cmd.Process.Pid)
+				peak := inStatus(t, s.cmd.Process.Pid, "VmHWM")
 				t.Logf("%d MB at most", peak>>20)
 				require.Less(t, peak, int64(raceFactor*64<<20))
 			})
 		}
 	}
-}
-
-// peakMemory returns the most bytes that a process had resident.
-func peakMemory(t testing.TB, pid int) int64 {
-	t.Helper()
-	text, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/status")
-	require.NoError(t, err)
-	kb, err := strconv.ParseInt(string(regexp.MustCompile(`VmHWM:\s+(\d+) kB`).
-		FindSubmatch(text)[1]), 10, 64)
-	require.NoError(t, err)
-	return kb << 10
 }

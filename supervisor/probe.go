@@ -2,11 +2,27 @@ package supervisor
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 )
+
+// ExecProbe returns a Probe that succeeds when a command ends with status 0. It runs as the process
+// that it is about does: in its Dir, with its environment, under its warden, so that nothing is
+// left of it either; what it writes is the error. It works in a Supervisor only.
+func ExecProbe(command string, args ...string) Probe {
+	return func(ctx context.Context) error {
+		run, ok := ctx.Value(execKey{}).(func(context.Context, string, []string) error)
+		if !ok {
+			return errors.New("supervisor: an ExecProbe works in a Supervisor only")
+		}
+		return run(ctx, command, args)
+	}
+}
+
+type execKey struct{}
 
 // TCPProbe returns a Probe that succeeds when something accepts connections at address, host:port.
 func TCPProbe(address string) Probe {

@@ -2,6 +2,7 @@ package supervisor
 
 import (
 	"context"
+	"fmt"
 	"time"
 )
 
@@ -16,11 +17,12 @@ type run struct {
 	ctx    context.Context // of its probes; ends with it
 	cancel context.CancelFunc
 
-	aged      bool // it has run for Ready.After
-	notified  bool // READY=1 came
-	probed    bool // the probe succeeded
-	killed    bool // SIGKILL was sent, or will be as soon as there is a pid
-	permanent bool // it could not start, and never will
+	aged      bool  // it has run for Ready.After
+	notified  bool  // READY=1 came
+	probed    bool  // the probe succeeded
+	probeErr  error // its last answer
+	killed    bool  // SIGKILL was sent, or will be as soon as there is a pid
+	permanent bool  // it could not start, and never will
 	failure   string
 	exit      *Exit // of the leader
 }
@@ -54,41 +56,73 @@ func (l *loop) launch(i *inst) {
 	})
 }
 
+// An executor is a launcher that can run a command as if it were of the process.
+type executor interface {
+	execute(ctx context.Context, spec *Spec, index int) error
+}
+
 // watch begins to look after r, which has just started.
 func (r *run) watch(l *loop, i *inst) {
 	if r.spec.Ready.Probe == nil {
 		return
 	}
-	ctx := context.WithValue(r.ctx, instanceKey{}, Instance{r.spec.Name, i.index, r.pid})
+	index := i.index
+	ctx := context.WithValue(r.ctx, instanceKey{}, Instance{r.spec.Name, index, r.pid})
+	if e, ok := l.launcher.(executor); ok {
+		ctx = context.WithValue(ctx, execKey{},
+			func(ctx context.Context, command string, args []string) error {
+				s := *r.spec
+				s.Command, s.Args = command, args
+				return e.execute(ctx, &s, index)
+			})
+	}
 	l.closers.Go(func() {
-		if probe(ctx, r.spec.Ready) {
+		r.spec.Ready.ask(ctx, func(err error) {
 			l.s.post(func() {
-				r.probed = true
-				if i.run == r {
+				if r.probed, r.probeErr = err == nil, err; i.run == r {
 					l.readied(i)
 				}
 			})
-		}
+		})
 	})
 }
 
-// probe asks until the answer is nil, and says whether it came.
-func probe(ctx context.Context, r Readiness) bool {
-	for {
+// ask probes until the answer is nil. tell gets each answer that is not the same as the last one.
+func (r Readiness) ask(ctx context.Context, tell func(error)) {
+	for last := ""; ; {
 		asking, cancel := context.WithTimeout(ctx, r.Timeout)
 		err := r.Probe(asking)
 		cancel()
-		if err == nil {
-			return ctx.Err() == nil
+		switch {
+		case ctx.Err() != nil:
+			return
+		case err == nil:
+			tell(nil)
+			return
+		case err.Error() != last:
+			last = err.Error()
+			tell(err)
 		}
 		timer := time.NewTimer(r.Interval)
 		select {
 		case <-timer.C:
 		case <-ctx.Done():
 			timer.Stop()
-			return false
+			return
 		}
 	}
+}
+
+// late says why r is not ready in time.
+func (r *run) late() string {
+	text := fmt.Sprintf("not ready within %v", r.spec.Ready.Window)
+	switch {
+	case r.spec.Ready.Notify && !r.notified:
+		return text + ": no READY=1 came"
+	case r.probeErr != nil:
+		return text + ": " + r.probeErr.Error()
+	}
+	return text
 }
 
 // ready says whether all that is asked of r says so.

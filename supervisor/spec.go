@@ -61,8 +61,8 @@ func (c Condition) String() string {
 	return name([]string{"ready", "started", "done"}, int(c))
 }
 
-// A Probe asks whether an instance is ready, or still well, and returns nil if so. InstanceOf tells
-// which instance it is about. It must return when its context is done.
+// A Probe asks whether an instance is ready, and returns nil if so. InstanceOf tells which instance
+// it is about. It must return when its context is done.
 type Probe func(ctx context.Context) error
 
 // Readiness says when an instance counts as ready. With neither Notify nor Probe it does when it

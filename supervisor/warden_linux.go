@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"runtime"
 	"runtime/debug"
 	"syscall"
@@ -390,6 +391,9 @@ func (w *warden) endAll() {
 			if err == unix.ECHILD {
 				for _, r := range w.runs {
 					w.forget(r)
+					if r.cgroup != "" {
+						_ = os.Remove(filepath.Dir(r.cgroup)) // the last one does it
+					}
 				}
 				return
 			}
