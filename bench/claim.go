@@ -49,6 +49,7 @@ func claims() []claim {
 		{scenario: pausesScenario, metric: serverSide + stopP99, most: 1000},
 		{scenario: pausesScenario, metric: clientSide + pauseP99, most: 1000},
 		{scenario: pausesScenario, metric: serverSide + pauseP99, most: 1000},
+		{scenario: crowdScenario, metric: metricRate, base: rowNoSpin, least: 1},
 		{scenario: idleScenario, metric: clientIdle, most: 0.1},
 		{scenario: idleScenario, metric: serverIdle, most: 0.1},
 	}

@@ -145,6 +145,16 @@ var pauseColumns = []column{
 	{title: "call p50 us", metric: metricP50, format: "%.2f"},
 }
 
+var crowdColumns = []column{
+	{title: "k calls/s", metric: metricRate, format: "%.0f", scale: 1e-3, spread: true},
+	{title: "/pithos-nospin", metric: metricRate, format: "%.2f", spread: true, base: rowNoSpin},
+	{title: "p50 us", metric: metricP50, format: "%.1f", spread: true},
+	{title: "p99 us", metric: metricP99, format: "%.0f"},
+	{title: "p99.9 us", metric: metricP999, format: "%.0f"},
+	{title: "CPU s/M c+s", metric: clientCPU, format: "%.1f"},
+	{metric: serverCPU, format: "+%.1f"},
+}
+
 var idleColumns = []column{
 	{title: "client % of a core", metric: clientIdle, format: "%.3f", spread: true},
 	{title: "server %", metric: serverIdle, format: "%.3f", spread: true},

@@ -76,6 +76,8 @@ func pauseLimits() []float64 {
 type period struct {
 	From usage `json:"from"`
 	To   usage `json:"to"`
+
+	Calls uint64 `json:"calls,omitempty"` // that ended, of a child that calls
 }
 
 // cpu returns seconds.
