@@ -23,7 +23,7 @@ const (
 	metricCPU       = "cpu_s_per_million"
 	clientIdle      = "client_idle_percent" // of one core
 	serverIdle      = "server_idle_percent"
-	clientIdleBytes = "client_kib_per_conn" // heap and stacks
+	clientIdleBytes = "client_kib_per_conn" // heap, stacks and shared memory
 	serverIdleBytes = "server_kib_per_conn"
 )
 

@@ -88,7 +88,7 @@ func TestJSON(t *testing.T) {
 	require.Len(t, back.Claims, 5)
 }
 
-// TestInclude adds a run of other scenarios to one, keeps what was measured anew, and does so twice.
+// TestInclude adds a run of other scenarios to one, keeps what was measured anew, and again.
 func TestInclude(t *testing.T) {
 	var b bytes.Buffer
 	require.NoError(t, sample().WriteJSON(&b))

@@ -129,8 +129,9 @@ func bodyScenarios() []Scenario {
 
 func mannerScenarios() []Scenario {
 	return []Scenario{{
-		Name: crowdScenario, About: "64 bytes, a busy process more than there are processors: the " +
-			"server, and callers with one call under way each",
+		Name: crowdScenario,
+		About: "64 bytes, a busy process more than there are processors: the server, and " +
+			"callers with one call under way each",
 		Modes: Many, body: smallBody, conns: 1, calls: 1, latency: true,
 		crowd: max(1, runtime.GOMAXPROCS(0)-1), columns: crowdColumns,
 	}, {

@@ -32,12 +32,14 @@ func newBench() *cobra.Command {
 	var b bencher
 	cmd := &cobra.Command{
 		Use:   "bench",
-		Short: "Measure the transport beside plain Go and the raw socket",
+		Short: "Measure the transport and the hub beside plain Go, raw sockets and bare rings",
 		Long: `Starts server processes of its own and measures, side by side and in turns: this
-transport, its portable loop, a plain net.UnixConn multiplexer, a caller that reads its own answer,
-and the raw socket. Every row does the same work. Prints a table with the medians of the rounds,
-their spread, and the ratios to rows of the same run. Whatever else the machine does shows in the
-figures; the ratios suffer least. A full run takes some minutes.`,
+transport through shared memory and over sockets, its portable loop, a plain net.UnixConn
+multiplexer, a caller that reads its own answer, the raw socket and bare rings in shared memory; the
+hub beside a plain one; and Pandora's clients in Node, where there is Node. Every row does the
+same work. Prints a table with the medians of the rounds, their spread, and the ratios to rows of
+the same run. Whatever else the machine does shows in the figures; the ratios suffer least. A full
+run takes about ten minutes.`,
 		Example: `  pithos bench
   pithos bench --rounds 3 --duration 200ms --scenario latency
   pithos bench --row pithos --row plain --scenario 'callers-*'
@@ -66,13 +68,13 @@ figures; the ratios suffer least. A full run takes some minutes.`,
 	f.DurationVar(&b.options.Duration, "duration", 500*time.Millisecond, "of one measurement")
 	f.StringArrayVar(&b.options.Rows, "row", nil, "only this row, or those that match a pattern "+
 		"such as 'raw-*'; may be repeated")
-	f.StringArrayVar(&b.options.Scenarios, "scenario", nil, "only this scenario, those of a group, "+
-		"or those that match a pattern; may be repeated")
+	f.StringArrayVar(&b.options.Scenarios, "scenario", nil, "only this scenario, those of a "+
+		"group, or those that match a pattern; may be repeated")
 	f.DurationVar(&b.options.BusyPoll, "busy-poll", 0, "how long the row pithos spins before it "+
 		"blocks (default that of the transport)")
 	f.StringVar(&b.jsonPath, "json", "", "write every figure to this `file`")
-	f.BoolVar(&b.add, "add", false, "keep what the file of --json has of other scenarios, and show "+
-		"both")
+	f.BoolVar(&b.add, "add", false, "keep what the file of --json has of other scenarios, and "+
+		"show both")
 	f.StringVar(&b.svgPath, "svg", "", "draw the medians into this `file`")
 	f.StringVar(&b.options.Profiles, "profiles", "", "write a CPU profile of each process and "+
 		"measurement into this `folder`")
