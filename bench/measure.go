@@ -7,7 +7,6 @@ import (
 	"path/filepath"
 	"runtime"
 	"runtime/debug"
-	"slices"
 	"time"
 
 	"github.com/pithos-ipc/pithos/hub"
@@ -31,7 +30,6 @@ type measurement struct {
 
 	hub    *process // nil without
 	server *process
-	crowd  []*process // that call, too
 	conns  []Conn
 	hist   *hub.Histogram // of the calls of a latency scenario
 }
@@ -43,7 +41,6 @@ type window struct {
 	client  period
 	server  period
 	hub     period // nothing without one
-	crowd   []period
 }
 
 // run measures, and leaves nothing behind.
@@ -59,13 +56,6 @@ func (m *measurement) run(ctx context.Context) (v values, err error) {
 	}
 	if err = m.greet(ctx); err != nil {
 		return nil, err
-	}
-	for range m.scenario.crowd {
-		p, err := start(ctx, m.job("caller"))
-		if err != nil {
-			return nil, err
-		}
-		m.crowd = append(m.crowd, p)
 	}
 	runtime.GC() // of what the measurement before left
 	if m.scenario.collect {
@@ -90,9 +80,9 @@ func (m *measurement) start(ctx context.Context) (err error) {
 	return nil
 }
 
-// stop ends them, the callers first and the hub last.
+// stop ends them, the hub last.
 func (m *measurement) stop() (err error) {
-	for _, p := range append(m.crowd, m.server, m.hub) {
+	for _, p := range []*process{m.server, m.hub} {
 		if p != nil {
 			err = errors.Join(err, p.stop())
 		}
@@ -104,9 +94,6 @@ func (m *measurement) stop() (err error) {
 func (m *measurement) job(what string) job {
 	j := job{
 		Row: m.row.Name, Hub: what == "hub", Setup: m.setup, Collect: m.scenario.collect,
-	}
-	if what == "caller" {
-		j.Load = m.scenario.Name
 	}
 	if m.profile != "" {
 		j.Profile = m.profile + "." + what + ".pprof"
@@ -191,19 +178,14 @@ func (m *measurement) window(
 	}
 	timer := time.NewTimer(d) // here, since what is allocated later counts
 	defer timer.Stop()
-	w.crowd = make([]period, len(m.crowd))
-	asked := []*period{&w.hub, &w.server}
-	others := []*process{m.hub, m.server}
-	for i, p := range m.crowd {
-		asked, others = append(asked, &w.crowd[i]), append(others, p)
+	if m.hub != nil {
+		err = m.hub.ask(askBegin, new(struct{}))
 	}
-	for _, p := range others {
-		if p == nil {
-			continue
-		}
-		if err = p.ask(askBegin, new(struct{})); err != nil {
-			return w, err
-		}
+	if err == nil {
+		err = m.server.ask(askBegin, new(struct{}))
+	}
+	if err != nil {
+		return w, err
 	}
 	w.client.From = usageBefore()
 	begin := time.Now()
@@ -217,10 +199,11 @@ func (m *measurement) window(
 	w.calls = mark(false) - from
 	w.elapsed = time.Since(begin)
 	w.client.To = usageAfter()
-	for i, p := range slices.Backward(others) {
-		if err == nil && p != nil {
-			err = p.ask(askEnd, asked[i])
-		}
+	if err == nil {
+		err = m.server.ask(askEnd, &w.server)
+	}
+	if err == nil && m.hub != nil {
+		err = m.hub.ask(askEnd, &w.hub)
 	}
 	return w, errors.Join(err, profile.stop())
 }
@@ -254,12 +237,8 @@ func (m *measurement) idle(ctx context.Context) (values, error) {
 
 // rates adds the figures that every busy scenario has.
 func (w window) rates(v values, body int) {
-	calls, callers := float64(w.calls), w.client.cpu()
-	for _, p := range w.crowd {
-		calls += float64(p.Calls)
-		callers += p.cpu()
-	}
-	client := callers / calls * mega
+	calls := float64(w.calls)
+	client := w.client.cpu() / calls * mega
 	server := w.server.cpu() / calls * mega
 	v[metricRate] = calls / w.elapsed.Seconds()
 	v[metricBytes] = v[metricRate] * 2 * float64(body) / mega

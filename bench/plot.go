@@ -188,9 +188,5 @@ func addBar(p *plot.Plot, at float64, b bar) error {
 
 // isProduct reports whether a row is the product's.
 func isProduct(row string) bool {
-	switch row {
-	case rowPithos, rowNoSpin, rowLane, rowLaneNoSpin, rowPortable, rowHub, rowHubLane, rowPandora:
-		return true
-	}
-	return false
+	return row == rowPithos || row == rowNoSpin || row == rowPortable
 }
