@@ -1,6 +1,7 @@
 package hub
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"strings"
@@ -49,6 +50,9 @@ func ParsePolicy(name string) (Policy, error) {
 // errRefused says that a call was thrown away because its provider is too slow.
 var errRefused = errors.New("hub: the provider takes no more")
 
+// errNobody says that a call waited for a provider that was taken back, and there is no other one.
+var errNobody = errors.New("hub: the object was taken back, and nobody else has it")
+
 // backlog is what waits for a native provider that has given no more credit, in order.
 type backlog struct {
 	some  atomic.Bool  // something waits; set and cleared under mu
@@ -70,12 +74,13 @@ type backlog struct {
 
 // waiting is one call or oneway of a backlog, with a copy of its message.
 type waiting struct {
-	f    *flight // nil: a oneway
-	to   *target
-	m    transport.Message
-	size int64
-	by   time.Time // zero: no end
-	next *waiting
+	f     *flight // nil: a oneway
+	to    *target
+	route *route // nil: it is for to and nobody else
+	m     transport.Message
+	size  int64
+	by    time.Time // zero: no end
+	next  *waiting
 }
 
 // paused is a client's route whose senders hold back.
@@ -112,9 +117,9 @@ func keep(m *transport.Message) (k transport.Message, size int) {
 const waitingSize = 256
 
 // queue puts a call, or with a nil f a oneway, at the end of b, or does what the policy says.
-func (c *core) queue(b *backlog, f *flight, to *target, m *transport.Message) {
+func (c *core) queue(b *backlog, f *flight, r *route, to *target, m *transport.Message) {
 	k, n := keep(m)
-	w := &waiting{f: f, to: to, m: k, size: int64(n + waitingSize)}
+	w := &waiting{f: f, to: to, route: r, m: k, size: int64(n + waitingSize)}
 	if m.Timeout > 0 {
 		w.by = time.Now().Add(m.Timeout)
 	}
@@ -367,4 +372,79 @@ func (b *backlog) tell(c *core, to *target, m transport.Message) bool {
 	b.pushLocked(w)
 	c.queued.Add(w.size)
 	return true
+}
+
+// withdraw takes the calls and oneways for to out that are not being sent, in order.
+func (b *backlog) withdraw(c *core, to *target) (out []*waiting) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	var prev *waiting
+	for w := b.head; w != nil; w = w.next {
+		if w.to != to || w.route == nil || prev == nil && b.busy {
+			prev = w
+			continue
+		}
+		if prev == nil {
+			b.head = w.next
+		} else {
+			prev.next = w.next
+		}
+		if b.tail == w {
+			b.tail = prev
+		}
+		b.tookLocked(w)
+		c.queued.Add(-w.size)
+		out = append(out, w)
+	}
+	return out
+}
+
+// reroute sends what waits for to, which takes no more, to others that its routes find. Nothing of
+// it was begun. What finds nobody else is answered.
+func (c *core) reroute(to *target) {
+	if to.peer.member == nil {
+		return
+	}
+	for _, w := range to.peer.member.backlog.withdraw(c, to) {
+		s := c.current(w.route)
+		if len(s.targets) == 0 {
+			c.lose(&to.peer.member.backlog, w, errNobody)
+			continue
+		}
+		next := s.targets[w.route.picker.Pick(s.set, w.m.Key)]
+		c.stats.rerouted.Add(1)
+		c.redirect(w, next)
+	}
+}
+
+// redirect sends w to another target.
+func (c *core) redirect(w *waiting, next *target) {
+	if next.peer.member == nil { // one of Pandora's: what was made for a native one is of no use
+		c.lose(&w.to.peer.member.backlog, w, errNobody)
+		return
+	}
+	w.m.Route = next.pub
+	if !w.by.IsZero() {
+		if w.m.Timeout = time.Until(w.by); w.m.Timeout <= 0 {
+			c.lose(&w.to.peer.member.backlog, w, transport.ErrDeadline)
+			return
+		}
+	}
+	f := w.f
+	if f == nil {
+		c.post(w.route, next, &w.m)
+		return
+	}
+	f.to.load.Drop()
+	f.to.ended()
+	f.mu.Lock()
+	f.to = next
+	canceled := f.canceled
+	f.mu.Unlock()
+	next.load.Begin()
+	if canceled {
+		f.end(nil, context.Canceled)
+		return
+	}
+	c.launch(f, &w.m)
 }

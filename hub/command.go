@@ -61,7 +61,7 @@ func (c *core) obey(s *socket, t *turn, r *transport.Request, body []byte) ([]by
 	case methodOnline:
 		return appendNumber(nil, `{"peer":`, p.seq), nil
 	case methodOffline:
-		return nil, c.quit(p, r, false)
+		return nil, c.quit(p, r)
 	case methodPublish:
 		return nil, c.publishNative(p, t, body)
 	case methodUnpublish:
@@ -179,6 +179,7 @@ func (c *core) unpublishNative(p *peer, r *transport.Request, n uint64) error {
 	}
 	c.takeNativeLocked(p, n, e)
 	c.unlock()
+	c.reroute(e.to)
 	l := newLeaving(r)
 	e.to.quit(l)
 	l.done()
@@ -199,7 +200,7 @@ func newLeaving(r *transport.Request) *leaving {
 
 // quit takes everything back that p has published, its location too. The reply comes when the last
 // call inside has ended.
-func (c *core) quit(p *peer, r *transport.Request, _ bool) error {
+func (c *core) quit(p *peer, r *transport.Request) error {
 	if r.Oneway() {
 		return errLater
 	}
@@ -213,6 +214,7 @@ func (c *core) quit(p *peer, r *transport.Request, _ bool) error {
 	c.removeLocked(p)
 	c.unlock()
 	for _, to := range targets {
+		c.reroute(to)
 		to.quit(l)
 	}
 	l.done()

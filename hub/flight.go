@@ -57,11 +57,11 @@ func (c *core) newFlight(p *peer, r *route, to *target, m *method) *flight {
 func (c *core) launch(f *flight, m *transport.Message) {
 	b := &f.to.peer.member.backlog
 	if b.some.Load() {
-		c.queue(b, f, f.to, m)
+		c.queue(b, f, f.route, f.to, m)
 		return
 	}
 	if err := f.send(m); err == transport.ErrFull {
-		c.queue(b, f, f.to, m)
+		c.queue(b, f, f.route, f.to, m)
 	} else if err != nil {
 		f.end(nil, err)
 	}
@@ -152,7 +152,7 @@ func (c *core) failed(err error) {
 		c.stats.timedOut.Add(1)
 	case errors.Is(err, context.Canceled):
 		c.stats.canceled.Add(1)
-	case errors.Is(err, errRefused):
+	case errors.Is(err, errRefused), errors.Is(err, errNobody):
 	default:
 		c.stats.lost.Add(1)
 	}
@@ -173,6 +173,8 @@ func remoteCode(err error) (wire.Code, string) {
 		return wire.CodeTooLarge, err.Error()
 	case errors.Is(err, errRefused):
 		return wire.CodeOverloaded, err.Error()
+	case errors.Is(err, errNobody):
+		return wire.CodeNoRoute, err.Error()
 	case errors.Is(err, transport.ErrDraining):
 		return wire.CodeDraining, err.Error()
 	}

@@ -211,7 +211,7 @@ func (c *core) downNative(p *peer, t *turn, to *target, f *flight, raw []byte) {
 		m.Action = m.Action[:0]
 	}
 	if f == nil {
-		c.post(to, &m)
+		c.post(nil, to, &m)
 		return
 	}
 	wait := parseTimeout(t.message[messageTimeout])

@@ -229,7 +229,7 @@ func (c *core) forwardTo(p *peer, r *transport.Request, route *route, to *target
 	c.stats.delivered.Add(1)
 	c.holdBack(p, r.Route(), to)
 	if r.Oneway() {
-		c.post(to, &m)
+		c.post(route, to, &m)
 		return
 	}
 	f := c.newFlight(p, route, to, route.object.method(r.Method()))
@@ -240,14 +240,14 @@ func (c *core) forwardTo(p *peer, r *transport.Request, route *route, to *target
 }
 
 // post sends a oneway to a native peer, or has it wait.
-func (c *core) post(to *target, m *transport.Message) {
+func (c *core) post(r *route, to *target, m *transport.Message) {
 	b := &to.peer.member.backlog
 	if b.some.Load() {
-		c.queue(b, nil, to, m)
+		c.queue(b, nil, r, to, m)
 		return
 	}
 	if err := to.peer.member.conn.TryPost(*m); err == transport.ErrFull {
-		c.queue(b, nil, to, m)
+		c.queue(b, nil, r, to, m)
 	} else if err != nil {
 		b.dropped.Add(1)
 		c.stats.dropped.Add(1)
@@ -270,7 +270,7 @@ func (c *core) nativeBroadcast(p *peer, r *transport.Request) {
 	for _, to := range all {
 		switch {
 		case to.member != nil:
-			c.post(&to.self, &m)
+			c.post(nil, &to.self, &m)
 		case err == nil:
 			c.sendPandora(to, body)
 		}
@@ -321,7 +321,7 @@ func (s *selector) appendJSON(dst []byte) []byte {
 		case js.Number:
 			dst = js.AppendFloat(dst, a.number)
 		case js.String:
-			dst = js.AppendQuoted(dst, a.text)
+			dst = appendText(dst, a.text)
 		case js.True:
 			dst = append(dst, "true"...)
 		default:
@@ -329,4 +329,24 @@ func (s *selector) appendJSON(dst []byte) []byte {
 		}
 	}
 	return append(dst, '}')
+}
+
+// appendText appends the text of an atom as a JSON string. Lone surrogates, which have three bytes
+// of their own there and are not UTF-8, are escaped.
+func appendText(dst, text []byte) []byte {
+	if utf8.Valid(text) {
+		return js.AppendQuoted(dst, text)
+	}
+	dst = append(dst, '"')
+	for len(text) > 0 {
+		_, n := utf8.DecodeRune(text)
+		if r := text; n == 1 && len(r) > 2 && r[0] == 0xED && r[1] >= 0xA0 {
+			dst = fmt.Appendf(dst, `\u%04x`, 0xD000|uint(r[1]&0x3F)<<6|uint(r[2]&0x3F))
+			text = text[3:]
+			continue
+		}
+		dst = js.AppendEscaped(dst, text[:n])
+		text = text[n:]
+	}
+	return append(dst, '"')
 }

@@ -225,3 +225,40 @@ func TestR3StuckProviderHoldsUpNoOther(t *testing.T) {
 	cancel()
 	floods.Wait()
 }
+
+// Calls that wait for a provider which takes its object back, and were not begun, go to another one;
+// those inside finish, and then the unpublish is acknowledged.
+func TestDrainRoutesAgain(t *testing.T) {
+	h, path := start(t, hub.Options{})
+	s, a := newStuck(t, path), join(t, path, "a")
+	other, err := s.client.Publish(soon(t), hub.Object{Name: "job", OnLoop: false,
+		Handler: transport.HandlerFunc(func(r *transport.Request) {
+			<-s.free
+			_ = r.Reply([]byte("first"))
+		})})
+	require.NoError(t, err)
+	const n = 30
+	ended := make(chan string, n)
+	for range n {
+		require.NoError(t, a.Object("job").Go(hub.Message{Method: "m"}, nil,
+			func(reply []byte, err error) { ended <- string(reply) + errText(err) }))
+	}
+	eventually(t, func() bool {
+		p := peerNamed(t, h, "sluggard")
+		return p.Inside == 8 && p.Queued == n-8
+	}, "8 are inside, the others wait")
+	publish(t, join(t, path, "b"), "job", "",
+		func(r *transport.Request) { _ = r.Reply([]byte("second")) })
+	taken := make(chan error, 1)
+	go func() { taken <- other.Unpublish(context.Background()) }()
+	for range n - 8 {
+		require.Equal(t, "second", <-ended)
+	}
+	require.Empty(t, taken)
+	require.EqualValues(t, n-8, h.Stats().Rerouted)
+	s.release()
+	for range 8 {
+		require.Equal(t, "first", <-ended)
+	}
+	require.NoError(t, <-taken)
+}

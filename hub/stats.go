@@ -19,6 +19,7 @@ type Stats struct {
 	Refused     uint64 // calls and selectors over a limit
 	Canceled    uint64 // calls that their native caller took back
 	Dropped     uint64 // oneways that a native provider did not take
+	Rerouted    uint64 // calls that waited for a provider that was taken back, and went to another
 	Slow        uint64 // times that a native provider was found too slow
 	Ignored     uint64 // bodies without an action that the hub knows
 	Invalid     uint64 // bodies that were not JSON; each has cost its connection
@@ -29,7 +30,7 @@ type Stats struct {
 type counters struct {
 	messages, broadcasts, delivered, replies, lateReplies atomic.Uint64
 	notFound, timedOut, lost, refused, ignored            atomic.Uint64
-	invalid, cut, canceled, dropped, slow                 atomic.Uint64
+	invalid, cut, canceled, dropped, slow, rerouted       atomic.Uint64
 }
 
 // read copies the counters to s.
@@ -46,6 +47,7 @@ func (c *counters) read(s *Stats) {
 	s.Canceled = c.canceled.Load()
 	s.Dropped = c.dropped.Load()
 	s.Slow = c.slow.Load()
+	s.Rerouted = c.rerouted.Load()
 	s.Ignored = c.ignored.Load()
 	s.Invalid = c.invalid.Load()
 	s.Cut = c.cut.Load()

@@ -192,15 +192,20 @@ func (m *Meta) fieldsSize() int {
 
 func (m *Meta) routingSize() int {
 	n := 0
-	for _, b := range [...][]byte{m.Action, m.Selector} {
-		if len(b) > 0 {
-			n += 1 + SizeUvarint(uint64(len(b))) + len(b)
-		}
+	if k := len(m.Action); k > 0 {
+		n += 1 + SizeUvarint(uint64(k)) + k
 	}
-	for _, v := range [...]uint64{uint64(m.Fan), m.Caller, m.Key} {
-		if v > 0 {
-			n += 1 + SizeUvarint(v)
-		}
+	if k := len(m.Selector); k > 0 {
+		n += 1 + SizeUvarint(uint64(k)) + k
+	}
+	if m.Fan > 0 {
+		n += 1 + SizeUvarint(uint64(m.Fan))
+	}
+	if m.Caller > 0 {
+		n += 1 + SizeUvarint(m.Caller)
+	}
+	if m.Key > 0 {
+		n += 1 + SizeUvarint(m.Key)
 	}
 	return n
 }
