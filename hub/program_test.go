@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -68,17 +69,39 @@ func FuzzProgram(f *testing.F) {
 	f.Add([]byte{0, 0, 0, 1, 1, 1, 0x11, 2, 4, 1, 0x14, 1, 6, 1, 7, 1})
 	f.Add([]byte{0, 0, 0, 0, 0, 1, 0x11, 3, 0x21, 1, 4, 3, 3, 1, 4, 1, 0x17, 1, 4, 1, 0x27, 0})
 	f.Add([]byte{0, 1, 0, 0, 1, 4, 0x11, 4, 6, 4, 0x16, 4, 3, 4, 0x14, 4, 4, 5, 7, 0, 0x17, 1})
-	f.Fuzz(func(t *testing.T, program []byte) {
-		h := New(Options{})
-		path := filepath.Join(t.TempDir(), "hub.sock")
-		require.NoError(t, h.Listen(path))
-		m := &world{t: t, hub: h, path: path, model: naive{lists: map[uint64][]map[string]any{}}}
-		defer m.close()
-		for len(program) >= 2 && m.steps < 40 {
-			m.step(program[0], program[1])
-			program = program[2:]
+	f.Fuzz(runProgram)
+}
+
+func runProgram(t *testing.T, program []byte) {
+	h := New(Options{})
+	path := filepath.Join(t.TempDir(), "hub.sock")
+	require.NoError(t, h.Listen(path))
+	m := &world{t: t, hub: h, path: path, model: naive{lists: map[uint64][]map[string]any{}}}
+	defer m.close()
+	for len(program) >= 2 && m.steps < 40 {
+		m.step(program[0], program[1])
+		program = program[2:]
+	}
+}
+
+// TestRandomPrograms runs programs of FuzzProgram that are worth running: 20, or with PITHOS_LONG=1
+// many.
+func TestRandomPrograms(t *testing.T) {
+	rng := newRand(t)
+	n := 20
+	if os.Getenv("PITHOS_LONG") == "1" {
+		n = 5000
+	}
+	for range n {
+		program := []byte{0, 0, 0, 1, 0, 0}
+		for range 30 {
+			program = append(program, byte(rng.IntN(6)<<4|rng.IntN(8)), byte(rng.IntN(6)))
 		}
-	})
+		runProgram(t, program)
+		if t.Failed() {
+			t.Fatalf("program %#v", program)
+		}
+	}
 }
 
 // actor is a peer of a program.

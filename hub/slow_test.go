@@ -226,8 +226,8 @@ func TestR3StuckProviderHoldsUpNoOther(t *testing.T) {
 	floods.Wait()
 }
 
-// Calls that wait for a provider which takes its object back, and were not begun, go to another one;
-// those inside finish, and then the unpublish is acknowledged.
+// Calls that wait for a provider which takes its object back, and were not begun, go to another
+// one; those inside finish, and then the unpublish is acknowledged.
 func TestDrainRoutesAgain(t *testing.T) {
 	h, path := start(t, hub.Options{})
 	s, a := newStuck(t, path), join(t, path, "a")

@@ -116,8 +116,8 @@ func BenchmarkMemory(b *testing.B) {
 			p := newPeer(new(sink))
 			c.open(p)
 			for i := range n {
-				raw := fmt.Sprintf(`{"appName":"app","pid":"1","clientId":"c","objectName":"object-%d"}`,
-					i)
+				raw := fmt.Sprintf(`{"appName":"app","pid":"1","clientId":"c",`+
+					`"objectName":"object-%d"}`, i)
 				c.mu.Lock()
 				c.enterLocked(p, &target{peer: p, pub: uint64(i + 1)}, sel(raw), raw)
 				c.unlock()
