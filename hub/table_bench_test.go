@@ -82,7 +82,8 @@ func BenchmarkPublish(b *testing.B) {
 			c := filled(n)
 			p := newPeer(new(sink))
 			c.open(p)
-			to, s := &target{peer: p, pub: 1}, sel(`{"appName":"app1","pid":"x","objectName":"new"}`)
+			to := &target{peer: p, pub: 1}
+			s := sel(`{"appName":"app1","pid":"x","objectName":"new"}`)
 			b.ReportAllocs()
 			for b.Loop() {
 				c.mu.Lock()
