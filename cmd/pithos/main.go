@@ -95,9 +95,11 @@ by way of a hub that knows who offers what.`,
 	s.register(root)
 	root.AddCommand(
 		newBench(),
+		newConfig(),
 		newDev(s),
 		newDump(),
 		newHub(s),
+		newInit(),
 		newPing(s),
 		newVersion(),
 	)
