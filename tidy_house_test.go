@@ -27,6 +27,7 @@ var arrows = map[string][]string{
 	"registry":                nil,
 	"procfile":                {"supervisor"},
 	"app":                     {"procfile", "supervisor", "service"},
+	"daemon":                  {"app", "procfile", "supervisor", "transport", "wire"},
 	"watch":                   nil,
 	"console":                 {"supervisor"},
 	"transport":               {"wire"},

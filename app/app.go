@@ -44,10 +44,10 @@ type Options struct {
 
 // An App is one application. All methods may be called from any goroutine.
 type App struct {
-	o   Options
 	sup *supervisor.Supervisor
 
 	mu    sync.Mutex // held while specs are applied
+	o     Options
 	file  *procfile.File
 	specs []supervisor.Spec
 }
@@ -104,15 +104,19 @@ func (c Changes) None() bool { return len(c.Added)+len(c.Changed)+len(c.Removed)
 
 // Update carries a new file over: what is gone is stopped. What has changed runs on as it was until
 // it is restarted or reloaded, and what is new has to be started, which is up to the caller. If
-// something is wrong with f nothing changes.
-func (a *App) Update(ctx context.Context, f *procfile.File) (Changes, error) {
+// something is wrong with f nothing changes. env is the new Options.Env; nil: as it was.
+func (a *App) Update(ctx context.Context, f *procfile.File, env []string) (Changes, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if f.Name != a.file.Name {
 		return Changes{}, fmt.Errorf("the application is now called %q, and was %q; stop it and "+
 			"start it again", f.Name, a.file.Name)
 	}
-	specs, err := Specs(f, a.o)
+	o := a.o
+	if env != nil {
+		o.Env = env
+	}
+	specs, err := Specs(f, o)
 	if err != nil {
 		return Changes{}, err
 	}
@@ -120,7 +124,7 @@ func (a *App) Update(ctx context.Context, f *procfile.File) (Changes, error) {
 	if err := a.sup.Apply(ctx, specs...); err != nil {
 		return Changes{}, err
 	}
-	a.file, a.specs = f, specs
+	a.o, a.file, a.specs = o, f, specs
 	return c, a.sup.Remove(ctx, c.Removed...)
 }
 
@@ -134,6 +138,9 @@ func compare(was, is *procfile.File, before, after []supervisor.Spec) (c Changes
 		}
 		old := before[i]
 		old.Ready.Probe, s.Ready.Probe = nil, nil
+		if s.Name == procfile.HubName {
+			old.Env = s.Env // it has no use for it
+		}
 		if !reflect.DeepEqual(old, s) || !sameReady(was.Process(s.Name), is.Process(s.Name)) {
 			c.Changed = append(c.Changed, s.Name)
 		}

@@ -186,12 +186,12 @@ func TestUpdate(t *testing.T) {
 	require.NoError(t, a.Supervisor().Start(ctx))
 	require.Equal(t, []string{"hub", "stays", "goes", "changes"}, a.Names())
 
-	c, err := a.Update(ctx, parse(t, dir, file))
+	c, err := a.Update(ctx, parse(t, dir, file), nil)
 	require.NoError(t, err)
 	require.True(t, c.None(), "%v", c)
 
 	c, err = a.Update(ctx, parse(t, dir, strings.NewReplacer("goes", "comes",
-		"exec: 'true'", "exec: 'test 1'").Replace(file)))
+		"exec: 'true'", "exec: 'test 1'").Replace(file)), nil)
 	require.NoError(t, err)
 	require.Equal(t, app.Changes{Added: []string{"comes"}, Changed: []string{"changes"},
 		Removed: []string{"goes"}}, c)
@@ -199,6 +199,6 @@ func TestUpdate(t *testing.T) {
 	require.Equal(t, []string{"hub", "stays", "comes", "changes"}, a.Names())
 	require.NotNil(t, a.File().Process("comes"))
 
-	_, err = a.Update(ctx, parse(t, dir, strings.Replace(file, "name: a", "name: b", 1)))
+	_, err = a.Update(ctx, parse(t, dir, strings.Replace(file, "name: a", "name: b", 1)), nil)
 	require.ErrorContains(t, err, `the application is now called "b", and was "a"`)
 }

@@ -15,8 +15,8 @@ func newConfig() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "config [FILE]",
 		Short: "Check a process file, and print what it comes to",
-		Long: `Reads a process file (pithos.yaml here, in the folder FILE, or the file FILE itself) and
-prints it in its resolved form: variables replaced, paths absolute, commands split, defaults
+		Long: `Reads a process file (pithos.yaml here, in the folder FILE, or the file FILE itself)
+and prints it in its resolved form: variables replaced, paths absolute, commands split, defaults
 filled in. What is wrong with it goes to standard error, each fault with its line, column and
 field. The password of the registry is printed as *** unless --secrets is given.
 

@@ -29,7 +29,7 @@ func TestConfig(t *testing.T) {
 		Processes map[string]struct{ Command []string }
 	}
 	require.NoError(t, json.Unmarshal([]byte(r.stdout), &v))
-	require.Equal(t, []string{"y", "z"}, v.Processes["x"].Command)
+	require.Equal(t, []string{"run", "z"}, v.Processes["x"].Command)
 
 	putFile(t, "name: a\nproceses: {}", dir, "pithos.yaml")
 	pithos("", "config", dir).requireFails(t, "", "pithos: "+dir+"/pithos.yaml:1:1: processes is "+
@@ -104,6 +104,7 @@ func TestInitErrors(t *testing.T) {
 	pithos("", "init", "ruby").requireFails(t, "", "pithos: \"ruby\": want go, node, command\n")
 	pithos("", "init", "--dir", "/nosuch").requireFails(t, "", "pithos: /nosuch is no folder\n")
 	dir := t.TempDir()
-	require.Contains(t, pithos("", "init", "--dir", dir, "--name", "a b").stderr, "name: want a name")
+	r := pithos("", "init", "--dir", dir, "--name", "a b")
+	require.Contains(t, r.stderr, "name: want a name")
 	requireGone(t, filepath.Join(dir, "pithos.yaml"))
 }

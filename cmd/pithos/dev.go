@@ -101,19 +101,7 @@ type dev struct {
 	work    sync.WaitGroup // everything that ends after the application
 }
 
-// load reads the file, with what the flags say instead of it.
-func (d *dev) load() (*procfile.File, error) {
-	f, err := procfile.Load(d.path)
-	if err != nil {
-		return nil, err
-	}
-	if d.registry != "" {
-		if f.Registry, err = procfile.ParseRegistry(d.registry); err != nil {
-			return nil, fmt.Errorf("--registry: %w", err)
-		}
-	}
-	return f, nil
-}
+func (d *dev) load() (*procfile.File, error) { return loadFile(d.path, d.registry) }
 
 func (d *dev) run() error {
 	f, err := d.load()
@@ -317,7 +305,7 @@ func (d *dev) again(ctx context.Context) bool {
 	if d.socket.path != "" {
 		f.Hub.Path = ""
 	}
-	c, err := d.app.Update(ctx, f)
+	c, err := d.app.Update(ctx, f, nil)
 	if err != nil {
 		d.out.Note("%s: %v", f.Path, err)
 	}

@@ -45,7 +45,7 @@ that say what else there is. Without an argument it looks at the folder: go.mod 
 package.json for Node. A file that is there is left alone, unless --force is given.`,
 		Example: `  pithos init
   pithos init node --name shop
-  pithos init command --dir /srv/shop`,
+  pithos init command --dir ../shop`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			path, text, err := initFile(dir, name, args)
