@@ -101,7 +101,7 @@ func describe(err error) *Error {
 	case errors.Is(err, context.Canceled):
 		e.wire = wire.CodeCanceled
 	case errors.Is(err, context.DeadlineExceeded):
-		e.wire = wire.CodeDeadline
+		e.wire, e.Name = wire.CodeDeadline, timeoutName
 	}
 	if n, ok := errors.AsType[interface {
 		error

@@ -186,7 +186,10 @@ func TestErrorsCross(t *testing.T) {
 		e := remote(wire.CodeFailed, c.text)
 		require.Equal(t, [3]string{c.name, c.message, c.code}, [3]string{e.Name, e.Message, e.Code})
 	}
-	late := remote(wire.CodeDeadline, "too late")
+	late := describe(fmt.Errorf("wait: %w", context.DeadlineExceeded))
+	require.Equal(t, wire.CodeDeadline, late.code())
+	require.Equal(t, timeoutName, late.Name, "as the hub and Pandora's clients call it")
+	late = remote(wire.CodeDeadline, "too late")
 	require.ErrorIs(t, late, context.DeadlineExceeded)
 	late = remote(wire.CodeFailed, `{"name":"MessengerRequestTimeoutError","message":"x"}`)
 	require.ErrorIs(t, late, context.DeadlineExceeded)
