@@ -20,7 +20,7 @@ const (
 	DefaultMaxOutbox     = 64 << 20
 	DefaultMaxBatch      = 64 << 20
 	DefaultMaxPending    = 256 << 10
-	DefaultMaxPublishing = 64 << 20
+	DefaultMaxPublishing = 256 << 20
 	DefaultMaxQueue      = 32 << 20
 	DefaultMaxTotal      = 1 << 30
 	DefaultMaxRoutes     = 64 << 10

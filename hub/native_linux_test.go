@@ -1,10 +1,14 @@
 package hub_test
 
 import (
+	"bufio"
 	"context"
 	"fmt"
-	"path/filepath"
+	"io"
+	"os"
+	"os/exec"
 	"runtime"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -145,63 +149,95 @@ func TestManyPublishes(t *testing.T) {
 	require.Len(t, found, 1)
 }
 
-// A storm of peers: all of them connect at once, publish, call each other, and leave.
+// A storm of peers, in processes of their own: all of them connect at once, publish, call each
+// other, and leave. In full there are 10,000.
 func TestConnectStorm(t *testing.T) {
-	n := 300
+	n, children := 400, 2
 	if long() {
-		n = 10_000
+		n, children = 10_000, 4
 	}
-	h := hub.New(hub.Options{})
-	path := filepath.Join(t.TempDir(), "hub.sock")
-	require.NoError(t, h.Listen(path))
-	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
-	defer cancel()
-	group, err := transport.NewGroup(1, 0)
-	require.NoError(t, err)
-	o := hub.JoinOptions{Workers: 1}
-	o.Redial.Options.Group = group
-	clients := make([]*hub.Client, n)
+	h, path := start(t, hub.Options{})
+	_, small := start(t, hub.Options{})
+	quiet := join(t, small, "quiet")
+	echo(t, quiet, "echo")
+	var before, after runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&before)
+	each := n / children
+	storm := make([]*stormer, children)
 	begin := time.Now()
-	var all sync.WaitGroup
-	for i := range n {
-		all.Go(func() {
-			c, err := hub.Join(ctx, path, o)
-			if err != nil {
-				t.Error(err)
-				return
-			}
-			clients[i] = c
-			_, err = c.Publish(ctx, hub.Object{Name: fmt.Sprint("peer-", i), OnLoop: true,
-				Handler: transport.HandlerFunc(func(r *transport.Request) { _ = r.Reply(nil) })})
-			if err != nil {
-				t.Error(err)
-			}
-		})
+	for i := range storm {
+		storm[i] = newStormer(t, fmt.Sprintf("%s %d %d %d", path, i*each, each, n))
 	}
-	all.Wait()
-	if t.Failed() {
-		return
+	for _, s := range storm {
+		s.says(t, "joined")
 	}
 	t.Logf("%d peers joined and published in %v", n, time.Since(begin))
 	require.Equal(t, n, h.Stats().Peers)
-	slowest := time.Duration(0)
-	for i := range n {
+	runtime.GC()
+	runtime.ReadMemStats(&after)
+	t.Logf("%d bytes of heap for each peer", int(after.HeapAlloc-before.HeapAlloc)/n)
+	for _, s := range storm {
+		s.told(t)
+		s.says(t, "called")
+	}
+	a := join(t, path, "a")
+	echo(t, a, "echo")
+	many, few := typical(t, a), typical(t, quiet)
+	t.Logf("a call takes %v beside %d peers, and %v beside none", many, n, few)
+	require.Less(t, many, 20*2*few)
+	for _, s := range storm {
+		s.told(t)
+	}
+	for _, s := range storm {
+		s.says(t, "left")
+	}
+	eventually(t, func() bool { return h.Stats().Peers == 1 }, "all have left")
+	require.Equal(t, 3, h.Stats().Selectors, "the connection, its location, its object")
+}
+
+// typical is the median time of a call to "echo".
+func typical(t *testing.T, c *hub.Client) time.Duration {
+	var took []time.Duration
+	for range 500 {
 		begin := time.Now()
-		_, err := clients[i].Object(fmt.Sprint("peer-", (i+1)%n)).Call(ctx, "m", nil, nil)
+		_, err := c.Object("echo").Call(soon(t), "m", nil, nil)
 		require.NoError(t, err)
-		slowest = max(slowest, time.Since(begin))
+		took = append(took, time.Since(begin))
 	}
-	t.Logf("slowest first call %v", slowest)
-	for _, c := range clients {
-		all.Go(func() {
-			if err := c.Close(ctx); err != nil {
-				t.Error(err)
-			}
-		})
-	}
-	all.Wait()
-	eventually(t, func() bool { return h.Stats().Peers == 0 }, "all have left")
-	require.Zero(t, h.Stats().Selectors)
-	require.NoError(t, h.Close(ctx))
-	require.NoError(t, group.Close())
+	slices.Sort(took)
+	return took[len(took)/2]
+}
+
+// stormer is a process with many peers.
+type stormer struct {
+	in  io.Writer
+	out *bufio.Scanner
+}
+
+func newStormer(t *testing.T, args string) *stormer {
+	child := exec.Command(os.Args[0])
+	child.Env = append(os.Environ(), stormAt+"="+args)
+	child.Stderr = os.Stderr
+	in, err := child.StdinPipe()
+	require.NoError(t, err)
+	out, err := child.StdoutPipe()
+	require.NoError(t, err)
+	require.NoError(t, child.Start())
+	t.Cleanup(func() {
+		_ = child.Process.Kill()
+		_ = child.Wait()
+	})
+	return &stormer{in, bufio.NewScanner(out)}
+}
+
+func (s *stormer) says(t *testing.T, want string) {
+	t.Helper()
+	require.True(t, s.out.Scan(), "the process has ended")
+	require.Equal(t, want, s.out.Text())
+}
+
+func (s *stormer) told(t *testing.T) {
+	_, err := s.in.Write([]byte{'\n'})
+	require.NoError(t, err)
 }

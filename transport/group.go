@@ -13,6 +13,7 @@ const DefaultGroupMemory = 4 << 30
 type Group struct {
 	memory int64        // budget in bytes; immutable
 	held   atomic.Int64 // bytes held by the connections; partner: charge
+	lanes  atomic.Int64 // bytes of the lanes that listeners have made
 	loops  loops
 	pools  pools
 	others portableConns // those that no loop drives

@@ -29,6 +29,11 @@ const (
 	MaxRing     = 1 << 30
 )
 
+// MaxLaneMemory is how many bytes of shared memory the connections of a Group take at most where
+// they could as well use the socket: further ones do. So a server has lanes for hundreds of peers,
+// and thousands may come.
+const MaxLaneMemory = 256 << 20
+
 // LaneStats says how the frames of a connection travel.
 type LaneStats struct {
 	Ring int    // bytes of each ring in shared memory; 0: the socket carries the frames

@@ -103,6 +103,12 @@ func (c *econn) offerLane(peer wire.Capabilities) *parcel {
 		return nil
 	}
 	size := c.set.Socket.ringSize()
+	if n := c.pub.group.lanes.Add(int64(2 * size)); n > MaxLaneMemory &&
+		c.set.Socket.Lane != LaneRequired {
+		c.pub.group.lanes.Add(int64(-2 * size))
+		c.noLane(fmt.Sprintf("bytes of lanes of all connections: %d, limit %d", n, MaxLaneMemory))
+		return nil
+	}
 	fd, err := newLaneFile(size)
 	if err == nil {
 		if err = c.mapLane(fd, size, 1); err != nil {
@@ -110,6 +116,7 @@ func (c *econn) offerLane(peer wire.Capabilities) *parcel {
 		}
 	}
 	if err != nil {
+		c.pub.group.lanes.Add(int64(-2 * size))
 		c.noLane(err.Error())
 		return nil
 	}
@@ -473,4 +480,7 @@ func (c *econn) dropLane() {
 	closeFiles(l.files)
 	l.files = nil
 	l.mem.unmap()
+	if c.set.server {
+		c.pub.group.lanes.Add(int64(-2 * l.size))
+	}
 }
