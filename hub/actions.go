@@ -110,13 +110,17 @@ func (c *core) enter(p *peer, t *turn, id uint32, raw []byte) bool {
 	}
 	t.scratch = t.wanted.parse(raw, t.scratch[:0])
 	s := t.wanted.clone()
-	size := s.size()
+	text := ""
+	if len(raw) <= maxKeptSelector {
+		text = string(raw)
+	}
+	size := s.size() + len(text)
 	c.mu.Lock()
 	total := p.publishing + size
 	fits := total <= c.limits.MaxPublishing
 	if fits && !p.gone.Load() {
 		p.publishing = total
-		c.enterLocked(p, &p.self, s, string(raw[:min(len(raw), maxKeptSelector)]))
+		c.enterLocked(p, &p.self, s, text)
 	}
 	c.unlock()
 	if !fits {

@@ -411,3 +411,24 @@ func TestCancelGoesThrough(t *testing.T) {
 
 // long says whether the tests run in full.
 func long() bool { return os.Getenv("PITHOS_LONG") == "1" }
+
+// A hub that closes answers the calls that are under way.
+func TestHubClosesUnderCalls(t *testing.T) {
+	engines(t, func(t *testing.T, o transport.Options) {
+		h, path := start(t, hub.Options{Transport: o})
+		a, b := join(t, path, "a"), join(t, path, "b")
+		inside, ended := make(chan struct{}, 1), make(chan error, 1)
+		publish(t, b, "job", "", func(r *transport.Request) {
+			inside <- struct{}{}
+			<-r.Context().Done()
+		})
+		go func() {
+			_, err := a.Object("job").Call(context.Background(), "m", nil, nil)
+			ended <- err
+		}()
+		<-inside
+		require.Equal(t, 1, h.Stats().Pending)
+		require.NoError(t, h.Close(soon(t)))
+		require.ErrorContains(t, <-ended, "hub is closing")
+	})
+}

@@ -59,6 +59,7 @@ func (c *core) obey(s *socket, t *turn, r *transport.Request, body []byte) ([]by
 	p := s.member.Load()
 	switch string(r.Method()) {
 	case methodOnline:
+		c.comeBack(p, t)
 		return appendNumber(nil, `{"peer":`, p.seq), nil
 	case methodOffline:
 		return nil, c.quit(p, r)
@@ -276,4 +277,19 @@ func (e *entry) appendProvider(dst []byte) []byte {
 	dst = strconv.AppendUint(append(dst, `{"peer":`...), e.of.peer.seq, 10)
 	dst = strconv.AppendUint(append(dst, `,"publication":`...), e.to.pub, 10)
 	return append(append(append(dst, `,"selector":`...), e.raw...), '}')
+}
+
+// comeBack enters a peer again that has gone offline.
+func (c *core) comeBack(p *peer, t *turn) {
+	location := []byte(p.member.location)
+	t.scratch = t.wanted.parse(location, t.scratch[:0])
+	c.mu.Lock()
+	defer c.unlock()
+	if p.listed != nil || p.gone.Load() {
+		return
+	}
+	c.table.connect(p)
+	if !t.wanted.blank() {
+		c.enterLocked(p, &p.self, t.wanted.clone(), p.member.location)
+	}
 }

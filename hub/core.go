@@ -31,7 +31,9 @@ type core struct {
 	flights sync.Pool // of *flight
 	tap     atomic.Pointer[func(*passage)]
 	tickets atomic.Uint64 // of askers
-	queued  atomic.Int64  // bytes of all backlogs
+	flying  atomic.Int64  // flights that are under way
+	closing atomic.Bool
+	queued  atomic.Int64 // bytes of all backlogs
 
 	mu      sync.Mutex // everything below is guarded by it
 	peers   []*peer    // in order of connecting, so with rising seq
@@ -291,8 +293,10 @@ func (c *core) armLocked() {
 // close answers every call that is under way, takes nothing in any more, and waits until nothing of
 // the core runs by itself. Connections are for the caller to end.
 func (c *core) close() {
+	c.closing.Store(true)
 	c.mu.Lock()
 	c.closed = true
+	all := slices.Clone(c.peers)
 	if a := &c.alarm; a.armed != 0 && a.timer.Stop() {
 		a.armed = 0
 		a.firing.Done()
@@ -305,6 +309,11 @@ func (c *core) close() {
 	}
 	c.unlock()
 	c.deliver(jobs)
+	for _, p := range all {
+		if p.member != nil {
+			p.member.conn.CancelAll()
+		}
+	}
 	c.alarm.firing.Wait()
 }
 
@@ -314,6 +323,6 @@ func (c *core) snapshot() Stats {
 	c.stats.read(&s)
 	c.mu.Lock()
 	defer c.unlock()
-	s.Peers, s.Selectors, s.Pending = len(c.peers), c.table.selectors, c.pending.count
+	s.Peers, s.Selectors, s.Pending = len(c.peers), c.table.selectors, c.pending.count+int(c.flying.Load())
 	return s
 }

@@ -42,7 +42,10 @@ type asker struct {
 	batch *batch         // that the reply is a part of; nil: it is all
 }
 
-var errProviderLost = errors.New("target disconnected before it answered")
+var (
+	errProviderLost = errors.New("target disconnected before it answered")
+	errClosing      = errors.New("hub is closing")
+)
 
 // newFlight makes a flight to to, and counts it there.
 func (c *core) newFlight(p *peer, r *route, to *target, m *method) *flight {
@@ -50,6 +53,7 @@ func (c *core) newFlight(p *peer, r *route, to *target, m *method) *flight {
 	f.ask.peer, f.to, f.route, f.method, f.start = p, to, r, m, c.now()
 	to.load.Begin()
 	m.begin()
+	c.flying.Add(1)
 	return f
 }
 
@@ -112,6 +116,10 @@ func (f *flight) end(reply []byte, err error) {
 	f.mu.Unlock()
 
 	c, ask := f.core, f.ask
+	c.flying.Add(-1)
+	if err != nil && c.closing.Load() {
+		err = errClosing
+	}
 	took := c.now() - f.start
 	if err == nil {
 		f.to.load.End(took)
@@ -152,7 +160,7 @@ func (c *core) failed(err error) {
 		c.stats.timedOut.Add(1)
 	case errors.Is(err, context.Canceled):
 		c.stats.canceled.Add(1)
-	case errors.Is(err, errRefused), errors.Is(err, errNobody):
+	case errors.Is(err, errRefused), errors.Is(err, errNobody), errors.Is(err, errClosing):
 	default:
 		c.stats.lost.Add(1)
 	}
@@ -175,7 +183,7 @@ func remoteCode(err error) (wire.Code, string) {
 		return wire.CodeOverloaded, err.Error()
 	case errors.Is(err, errNobody):
 		return wire.CodeNoRoute, err.Error()
-	case errors.Is(err, transport.ErrDraining):
+	case errors.Is(err, errClosing), errors.Is(err, transport.ErrDraining):
 		return wire.CodeDraining, err.Error()
 	}
 	return wire.CodePeerLost, errProviderLost.Error()

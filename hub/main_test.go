@@ -28,8 +28,8 @@ func runProvider(address string) {
 	select {}
 }
 
-// stormAt makes a run of the test's binary many peers at once: address, the first, how many, and how
-// many there are in all.
+// stormAt makes a run of the test's binary many peers at once: address, the first, how many, and
+// how many there are in all.
 const stormAt = "PITHOS_TEST_STORM_AT"
 
 // runStorm joins, publishes, says so, and at each line that it reads does what comes next: it has

@@ -109,6 +109,10 @@ func (c *core) toPandora(p *peer, r *transport.Request, route *route, to *target
 		refuse(wire.CodeInvalid, err.Error())
 		return
 	}
+	if n := len(body[0]) + len(body[1]) + len(body[2]); n > c.limits.MaxBody {
+		refuse(wire.CodeTooLarge, fmt.Sprintf("bytes of a body: %d, limit %d", n, c.limits.MaxBody))
+		return
+	}
 	if !need {
 		c.sendPandora(to.peer, body)
 		return
@@ -240,6 +244,11 @@ func (t *turn) text(raw []byte) []byte {
 func (c *core) replyPandora(a *asker, from *peer, payload []byte) {
 	t := c.turns.Get().(*turn)
 	defer c.putTurn(t)
+	if n := len(payload); n > c.limits.MaxBody {
+		c.failPandora(a, from, wire.CodeTooLarge,
+			fmt.Sprintf("bytes of a reply: %d, limit %d", n, c.limits.MaxBody))
+		return
+	}
 	if len(payload) > 0 {
 		ascii, err := t.scanner.Scan(payload)
 		if err != nil {

@@ -114,7 +114,7 @@ func (t *table) enter(to *target, p *peer, s *selector, raw string) *entry {
 	}
 	e := &entry{to: to, of: l, at: len(l.entries), raw: raw}
 	if s != t.initial {
-		e.size = s.size()
+		e.size = s.size() + len(raw)
 	}
 	if to.id == 0 {
 		to.id = l.id

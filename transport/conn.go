@@ -18,6 +18,8 @@ type engine interface {
 	start(m Message, buf []byte, done func([]byte, error)) (uint32, error)
 	// cancel takes a call of start back, if it is not over.
 	cancel(id uint32)
+	// cancelAll is cancel for all of them.
+	cancelAll()
 	// post sends a oneway; when there is no room it waits within ctx, or gives ErrFull.
 	post(ctx context.Context, m Message, wait bool) error
 	// writeFrame queues a frame as it is, on a connection that is not native.

@@ -95,6 +95,9 @@ func (c *Conn) Begin(m Message, buf []byte, done func(reply []byte, err error)) 
 // if the call is not over. It does not wait.
 func (c *Conn) Cancel(id uint32) { c.eng.cancel(id) }
 
+// CancelAll takes all calls of Begin and Go back, as Cancel does.
+func (c *Conn) CancelAll() { c.eng.cancelAll() }
+
 // watched is what a held call leaves to whom it tells that nobody waits for it.
 type watched struct {
 	w      Canceler

@@ -18,14 +18,13 @@ type relay struct {
 	to     *transport.Conn
 	held   transport.Held
 	call   atomic.Uint32
-	begun  chan struct{}
 	ended  func([]byte, error)
 	errs   chan error
 	ticket atomic.Uint64
 }
 
 func newRelay(to *transport.Conn) *relay {
-	r := &relay{to: to, begun: make(chan struct{}, 1), errs: make(chan error, 1)}
+	r := &relay{to: to, errs: make(chan error, 1)}
 	r.ended = func(reply []byte, err error) {
 		if err == nil {
 			err = r.held.Reply(reply)
@@ -52,10 +51,6 @@ func (r *relay) Serve(req *transport.Request) {
 		_ = r.held.Fail(wire.CodeInternal, err.Error())
 	}
 	r.call.Store(id)
-	select {
-	case r.begun <- struct{}{}:
-	default:
-	}
 }
 
 func (r *relay) Canceled(ticket uint64, cause error) {
@@ -98,18 +93,19 @@ func TestHeldIsAnsweredLater(t *testing.T) {
 
 func TestHeldHearsOfCancel(t *testing.T) {
 	eachEngine(t, func(t *testing.T, e engine) {
-		ends := make(chan error, 2)
+		ends, inside := make(chan error, 2), make(chan struct{}, 2)
 		pool := transport.NewPool(2, 2)
 		t.Cleanup(pool.Close)
 		o := transport.Options{Handler: pool.Handler(transport.HandlerFunc(
 			func(r *transport.Request) {
+				inside <- struct{}{}
 				<-r.Context().Done()
 				ends <- context.Cause(r.Context())
 			}))}
 		r, cli := e.relayed(t, o)
 		ctx, cancel := context.WithCancel(patient(t))
 		go func() {
-			<-r.begun
+			<-inside
 			cancel()
 		}()
 		_, err := cli.Do(ctx, transport.Message{}, nil)
@@ -118,7 +114,7 @@ func TestHeldHearsOfCancel(t *testing.T) {
 		require.ErrorIs(t, receive(t, r.errs, "the end of the call"), context.Canceled)
 
 		go func() {
-			<-r.begun
+			<-inside
 			cli.Abort(nil)
 		}()
 		_, err = cli.Do(patient(t), transport.Message{}, nil)

@@ -162,6 +162,19 @@ func (e *portable) start(m Message, buf []byte, done func([]byte, error)) (uint3
 	return c.id, nil
 }
 
+// cancelAll takes all calls with a callback back.
+func (e *portable) cancelAll() {
+	e.mu.Lock()
+	ids := make([]uint32, 0, len(e.calls.table))
+	for id := range e.calls.table {
+		ids = append(ids, id)
+	}
+	e.mu.Unlock()
+	for _, id := range ids {
+		e.cancel(id)
+	}
+}
+
 // cancel takes a call with a callback back.
 func (e *portable) cancel(id uint32) {
 	e.mu.Lock()

@@ -165,6 +165,13 @@ func (c *econn) cancel(id uint32) {
 	c.loop.call(func() { c.cancelHere(id) })
 }
 
+// cancelAll takes all calls with a callback back.
+func (c *econn) cancelAll() {
+	c.loop.call(func() {
+		c.calls.each(func(s *slot) { c.cancelHere(uint32(s.state.Load() >> phaseBits)) })
+	})
+}
+
 // cancelHere is cancel on the loop.
 func (c *econn) cancelHere(id uint32) {
 	s := c.calls.find(id)
