@@ -26,14 +26,8 @@ import (
 // call whose route has changed.
 type core struct {
 	fixed
-	stats   counters
-	turns   sync.Pool // of *turn
-	flights sync.Pool // of *flight
-	tap     atomic.Pointer[func(*passage)]
-	tickets atomic.Uint64 // of askers
-	flying  atomic.Int64  // flights that are under way
-	closing atomic.Bool
-	queued  atomic.Int64 // bytes of all backlogs
+	loose
+	stats counters
 
 	mu      sync.Mutex // everything below is guarded by it
 	peers   []*peer    // in order of connecting, so with rising seq
@@ -58,6 +52,17 @@ type fixed struct {
 	start  time.Time
 	sweep  func() // opens the peers that have connected
 	log    *slog.Logger
+}
+
+// loose is what no lock guards.
+type loose struct {
+	turns   sync.Pool // of *turn
+	flights sync.Pool // of *flight
+	tap     atomic.Pointer[func(*passage)]
+	tickets atomic.Uint64 // of askers
+	queued  atomic.Int64  // bytes of all backlogs
+	flying  atomic.Int64  // flights that are under way
+	closing atomic.Bool
 }
 
 // alarm is the timer of the first call that is due. It is guarded by core.mu.
@@ -323,6 +328,7 @@ func (c *core) snapshot() Stats {
 	c.stats.read(&s)
 	c.mu.Lock()
 	defer c.unlock()
-	s.Peers, s.Selectors, s.Pending = len(c.peers), c.table.selectors, c.pending.count+int(c.flying.Load())
+	s.Peers, s.Selectors = len(c.peers), c.table.selectors
+	s.Pending = c.pending.count + int(c.flying.Load())
 	return s
 }
