@@ -14,7 +14,7 @@ import (
 //
 //	service    -> hub, hub/object, registry        hub           -> transport, wire, balancer
 //	hub/object -> hub, wire                        transport     -> wire
-//	registry/hubreg -> registry, hub               registry/etcd -> registry
+//	registry/hubreg -> registry, hub, transport, wire      registry/etcd -> registry
 //	procfile   -> supervisor                       app           -> procfile, supervisor, service
 //	wire, balancer, supervisor, registry -> nothing of ours
 //
@@ -35,15 +35,17 @@ var arrows = map[string][]string{
 	"hub":                     {"transport", "wire", "balancer"},
 	"hub/object":              {"hub", "wire"},
 	"service":                 {"hub", "hub/object", "registry"},
-	"registry/hubreg":         {"registry", "hub"},
+	"registry/hubreg":         {"registry", "hub", "transport", "wire"},
 	"registry/etcd":           {"registry"},
 	"registry/etcd/etcdtest":  nil,
 	"registry/registrytest":   {"registry", "transport/transporttest"},
+	"internal/npmtest":        nil,
 }
 
 // testers are the packages for tests, which any test may import.
 var testers = []string{
 	"transport/transporttest", "registry/registrytest", "registry/etcd/etcdtest",
+	"internal/npmtest",
 }
 
 // edges are the folders that import whatever they like and that nothing imports, but for those
@@ -61,7 +63,7 @@ var guests = map[string][]string{
 	"golang.org/x/sys":                  {everywhere},
 	"github.com/valyala/bytebufferpool": {everywhere},
 	"github.com/stretchr/testify": {
-		inTests, "registry/registrytest", "registry/etcd/etcdtest",
+		inTests, "registry/registrytest", "registry/etcd/etcdtest", "internal/npmtest",
 	},
 	"github.com/santhosh-tekuri/jsonschema": {inTests},
 	"github.com/spf13/cobra":                {"cmd"},

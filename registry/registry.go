@@ -34,11 +34,12 @@ import (
 	"unicode/utf8"
 )
 
-// Limits of an Entry, in bytes.
+// Limits of an Entry, in bytes. They are the same for every registry, and small: an entry is where
+// to ask, not what there is to know.
 const (
-	MaxName     = 200    // of Service and of Instance
-	MaxAddress  = 1024   // of Address
-	MaxMetadata = 32_768 // of all keys and values together
+	MaxName     = 200  // of Service and of Instance
+	MaxAddress  = 512  // of Address
+	MaxMetadata = 2048 // of all keys and values together
 )
 
 var (

@@ -27,14 +27,15 @@ func TestCheck(t *testing.T) {
 		{"no-break space", registry.Entry{Service: "a\u00a0b", Address: "x"}, "at byte 1"},
 		{"bytes", registry.Entry{Service: "a\xff", Address: "x"}, `service "a\xff" is not UTF-8`},
 		{"no address", registry.Entry{Service: "a"}, "address is empty"},
-		{"long address", registry.Entry{Service: "a", Address: strings.Repeat("x", 1025)},
-			"address of 1025 bytes, limit 1024"},
+		{"long address", registry.Entry{Service: "a",
+			Address: strings.Repeat("x", registry.MaxAddress+1)},
+			"address of 513 bytes, limit 512"},
 		{"bytes for an address", registry.Entry{Service: "a", Address: "\xff"}, "not UTF-8"},
 		{"bytes in metadata", registry.Entry{Service: "a", Address: "x",
 			Metadata: map[string]string{"k": "\xff"}}, `metadata "k": "\xff" is not UTF-8`},
 		{"much metadata", registry.Entry{Service: "a", Address: "x",
 			Metadata: map[string]string{"k": strings.Repeat("x", registry.MaxMetadata)}},
-			"metadata of 32769 bytes, limit 32768"},
+			"metadata of 2049 bytes, limit 2048"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			err := c.entry.Check()

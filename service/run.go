@@ -76,7 +76,8 @@ func Run(ctx context.Context, o Options, defs ...Definition) error {
 	if err != nil {
 		return err
 	}
-	p := &process{options: o, log: o.Logger, nodes: nodes, told: ctx}
+	p := &process{options: o, log: o.Logger, nodes: nodes, told: ctx,
+		hub: newMembership(o.Assignment, o.Logger)}
 	if len(nodes) == 0 {
 		p.log.Warn("no services are assigned to this process")
 	}
@@ -90,6 +91,7 @@ type process struct {
 	nodes   []*node         // in the order of their definitions
 	told    context.Context // ends when the process is to stop
 	fail    context.CancelCauseFunc
+	hub     *membership
 
 	mu   sync.Mutex
 	errs []error // guarded by mu
@@ -222,6 +224,7 @@ func (p *process) startOne(ctx context.Context, n *node) error {
 	env := &Env{
 		Name: n.Name, Log: p.log.With("service", n.Name), Assignment: *p.options.Assignment,
 		config: n.assigned.Config, dependencies: make(map[string]Service), fail: p.fail,
+		hub: p.hub,
 	}
 	for _, needed := range n.needs {
 		env.dependencies[needed.Name] = needed.service
@@ -240,7 +243,7 @@ func (p *process) startOne(ctx context.Context, n *node) error {
 		p.failed(err) // also when the process is to stop
 		return err
 	case err != nil && errors.Is(context.Cause(ctx), late):
-		return late
+		return fmt.Errorf("%w: %w", late, err)
 	case err != nil:
 		return fmt.Errorf("service: start %s: %w", n.Name, err)
 	}
@@ -279,7 +282,7 @@ func finish(ctx context.Context, done <-chan error, grace time.Duration) (over b
 	}
 }
 
-// stop stops all services that have started, and returns when that is over.
+// stop stops all services that have started, leaves the hub, and returns when that is over.
 func (p *process) stop() {
 	var all sync.WaitGroup
 	for _, n := range p.nodes {
@@ -294,6 +297,11 @@ func (p *process) stop() {
 		})
 	}
 	all.Wait()
+	ctx, cancel := context.WithTimeout(context.Background(), StopWithin)
+	defer cancel()
+	if err := p.hub.leave(ctx); err != nil {
+		p.failed(fmt.Errorf("service: leave the hub: %w", err))
+	}
 }
 
 func (p *process) stopOne(n *node) {

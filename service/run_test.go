@@ -183,7 +183,8 @@ func TestStartWindow(t *testing.T) {
 		d := newDiary()
 		late := (&fake{name: "late", diary: d, start: time.Hour}).define()
 		err := run(t, time.Hour, service.Options{}, late)
-		require.EqualError(t, err, "service: late has not started within 30s")
+		require.EqualError(t, err,
+			"service: late has not started within 30s: context deadline exceeded")
 		require.Equal(t, 30*time.Second, time.Since(d.begin))
 		deaf := (&fake{name: "deaf", diary: d, start: time.Hour, deaf: true}).define()
 		deaf.StartWithin = time.Second

@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"log/slog"
 	"time"
+
+	"github.com/pithos-ipc/pithos/hub"
 )
 
 const (
@@ -65,6 +67,7 @@ type Env struct {
 	config       json.RawMessage
 	dependencies map[string]Service // immutable
 	fail         func(error)
+	hub          *membership
 }
 
 // Config decodes the configuration of the service into the value that a pointer points to, as
@@ -80,6 +83,16 @@ func (e *Env) Config(into any) error {
 		return fmt.Errorf("service: config of %s: %w", e.Name, err)
 	}
 	return nil
+}
+
+// Hub returns the connection of the process to the hub of its Assignment. All services share it; it
+// is made when the first one asks, and closed when all have stopped.
+func (e *Env) Hub(ctx context.Context) (*hub.Client, error) {
+	c, err := e.hub.join(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("service: hub for %s: %w", e.Name, err)
+	}
+	return c, nil
 }
 
 // Fail says that the service broke, and why. The process stops all of its services and ends with

@@ -31,6 +31,7 @@ func Run(t *testing.T, world func(t *testing.T) World) {
 	}{
 		{"NobodyThere", nobodyThere},
 		{"AnnouncedIsFound", announcedIsFound},
+		{"LargestEntry", largestEntry},
 		{"InstancesAreChosen", instancesAreChosen},
 		{"Update", update},
 		{"Withdraw", withdraw},
@@ -137,6 +138,17 @@ func announcedIsFound(s suite) {
 	}
 	g := s.announce(s.open(), want)
 	require.Equal(s, want, g.Entry())
+	require.Equal(s, []registry.Entry{want}, s.lookup(s.open(), want.Service))
+}
+
+func largestEntry(s suite) {
+	want := registry.Entry{
+		Service:  strings.Repeat("s", registry.MaxName),
+		Instance: strings.Repeat("i", registry.MaxName),
+		Address:  strings.Repeat("a", registry.MaxAddress),
+		Metadata: map[string]string{"k": strings.Repeat("m", registry.MaxMetadata-1)},
+	}
+	s.announce(s.open(), want)
 	require.Equal(s, []registry.Entry{want}, s.lookup(s.open(), want.Service))
 }
 

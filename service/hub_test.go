@@ -1,0 +1,88 @@
+package service_test
+
+import (
+	"context"
+	"log/slog"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/pithos-ipc/pithos/hub"
+	"github.com/pithos-ipc/pithos/service"
+)
+
+func soon(t testing.TB) context.Context {
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+// newHub serves path until the end of the test.
+func newHub(t testing.TB, path string) *hub.Hub {
+	t.Helper()
+	h := hub.New(hub.Options{})
+	require.NoError(t, h.Listen(path))
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		defer cancel()
+		_ = h.Close(ctx) // what it has dropped is not what is tested
+	})
+	return h
+}
+
+// TestHub has two services share the connection to a hub that comes late, and goes with them.
+func TestHub(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "hub.sock")
+	ctx, cancel := context.WithCancel(soon(t))
+	defer cancel()
+	clients := make(chan *hub.Client, 2)
+	joins := func(name string) service.Definition {
+		return service.Definition{Name: name, New: func(e *service.Env) (service.Service, error) {
+			c, err := e.Hub(ctx)
+			clients <- c
+			return &fake{name: name, diary: newDiary()}, err
+		}}
+	}
+	ended := make(chan error, 1)
+	go func() {
+		ended <- service.Run(ctx, service.Options{Logger: slog.New(slog.DiscardHandler),
+			Assignment: &service.Assignment{All: true, Application: "shop", Process: "web",
+				Hub: path}}, joins("a"), joins("b"))
+	}()
+	time.Sleep(20 * time.Millisecond) // it may have asked in vain, or not
+	h := newHub(t, path)
+	one, two := <-clients, <-clients
+	require.NotNil(t, one)
+	require.Same(t, one, two)
+	require.Equal(t, "shop", one.Location().AppName)
+	require.Equal(t, "web", one.Location().ProcessName)
+	cancel()
+	require.NoError(t, <-ended)
+	require.Eventually(t, func() bool {
+		return h.Stats().Peers == 0 && len(h.Inspect(
+			hub.InspectOptions{Peers: true}).Peers) == 0
+	}, patience, time.Millisecond)
+}
+
+func TestNoHub(t *testing.T) {
+	wants := service.Definition{Name: "a", StartWithin: 50 * time.Millisecond,
+		New: func(e *service.Env) (service.Service, error) { return wantsHub{e}, nil }}
+	o := service.Options{Assignment: &service.Assignment{All: true}}
+	require.EqualError(t, run(t, patience, o, wants), "service: start a: service: hub for a: "+
+		"the process has none: hub is not in PITHOS_SERVICES")
+	o.Assignment.Hub = filepath.Join(t.TempDir(), "none.sock")
+	require.ErrorContains(t, run(t, patience, o, wants),
+		"a has not started within 50ms: service: hub for a: ")
+}
+
+// wantsHub is a service that starts with a hub.
+type wantsHub struct{ env *service.Env }
+
+func (w wantsHub) Start(ctx context.Context) error {
+	_, err := w.env.Hub(ctx)
+	return err
+}
+
+func (wantsHub) Stop(context.Context) error { return nil }
