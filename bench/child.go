@@ -2,7 +2,9 @@ package bench
 
 import (
 	"bufio"
+	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -35,6 +37,7 @@ type job struct {
 	Setup   Setup  `json:"setup"`
 	Collect bool   `json:"collect,omitempty"` // force garbage collections
 	Profile string `json:"profile,omitempty"` // write a CPU profile of the measurement here
+	Load    string `json:"load,omitempty"`    // call, as this scenario says, instead of serving
 	Hog     bool   `json:"hog,omitempty"`     // use up a processor instead
 	CPU     int    `json:"cpu,omitempty"`     // this one
 }
@@ -57,15 +60,20 @@ func Child() (child bool, err error) {
 	if err = json.Unmarshal([]byte(text), &j); err != nil {
 		return true, fmt.Errorf("bench: %s: %w", childEnv, err)
 	}
-	if j.Hog {
-		return true, beHog(j, os.Stdin, os.Stdout)
+	switch {
+	case j.Hog:
+		err = beHog(j, os.Stdin, os.Stdout)
+	case j.Load != "":
+		err = beCaller(j, os.Stdin, os.Stdout)
+	default:
+		err = beServer(j, os.Stdin, os.Stdout)
 	}
-	return true, beServer(j, os.Stdin, os.Stdout)
+	return true, err
 }
 
 // beServer serves a row until the input ends.
 func beServer(j job, in io.Reader, out io.Writer) error {
-	rows, err := pick(Rows(), []string{j.Row}, func(r Row) string { return r.Name })
+	rows, err := pick(Rows(), []string{j.Row}, Row.names)
 	if err != nil {
 		return err
 	}
@@ -84,7 +92,31 @@ func beServer(j job, in io.Reader, out io.Writer) error {
 	if err = say(out, nothing); err != nil {
 		return err
 	}
-	return obey(j, in, out)
+	return obey(j, in, out, func() uint64 { return 0 })
+}
+
+// beCaller calls until the input ends.
+func beCaller(j job, in io.Reader, out io.Writer) error {
+	rows, err := pick(Rows(), []string{j.Row}, Row.names)
+	if err != nil {
+		return err
+	}
+	scenarios, err := pick(Scenarios(), []string{j.Load}, Scenario.names)
+	if err != nil {
+		return err
+	}
+	m := &measurement{row: rows[0], scenario: scenarios[0], setup: j.Setup}
+	if m.conns, err = m.row.Dial(m.setup, m.scenario.conns); err != nil {
+		return err
+	}
+	if err = m.greet(context.Background()); err != nil {
+		return errors.Join(err, closeAll(m.conns))
+	}
+	l := newLoad(m.scenario, m.conns)
+	if err = say(out, nothing); err == nil {
+		err = obey(j, in, out, l.calls)
+	}
+	return errors.Join(err, l.halt(), closeAll(m.conns))
 }
 
 // nothing is the answer to what needs none. Saying it allocates nothing, so that it does not count.
@@ -95,8 +127,8 @@ func say(out io.Writer, text string) error {
 	return err
 }
 
-// obey answers requests until the input ends.
-func obey(j job, in io.Reader, out io.Writer) error {
+// obey answers requests until the input ends. calls says how many calls have ended.
+func obey(j job, in io.Reader, out io.Writer, calls func() uint64) error {
 	var p period
 	profile := profiler{path: j.Profile}
 	lines := bufio.NewScanner(in)
@@ -108,11 +140,11 @@ func obey(j job, in io.Reader, out io.Writer) error {
 			err = say(out, nothing)
 		case askBegin:
 			if err = profile.start(); err == nil {
-				p.From = usageBefore()
+				p.From, p.Calls = usageBefore(), calls()
 				err = say(out, nothing)
 			}
 		case askEnd:
-			p.To = usageAfter()
+			p.To, p.Calls = usageAfter(), calls()-p.Calls
 			if err = profile.stop(); err == nil {
 				err = json.NewEncoder(out).Encode(p)
 			}

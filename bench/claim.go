@@ -1,6 +1,9 @@
 package bench
 
-import "fmt"
+import (
+	"fmt"
+	"slices"
+)
 
 // A claim is a bound that a figure of the product keeps, as a ratio to a row of the same run or,
 // with no base, as it is.
@@ -21,9 +24,13 @@ type Verdict struct {
 }
 
 const (
-	rowPithos   = "pithos"
-	rowNoSpin   = "pithos-nospin"
-	rowPortable = "portable"
+	rowPithos     = "pithos"
+	rowNoSpin     = "pithos-nospin"
+	rowLane       = "lane"
+	rowLaneNoSpin = "lane-nospin"
+	rowPortable   = "portable"
+	rowHub        = "hub"
+	rowHubLane    = "hub-lane"
 )
 
 // noAllocs is what an allocation per call must stay under: the measurement itself allocates a
@@ -31,39 +38,96 @@ const (
 const noAllocs = 0.01
 
 func claims() []claim {
-	list := []claim{
-		{scenario: latencyScenario, metric: metricP50, base: rowPlain, most: 0.30},
-		{scenario: latencyScenario, metric: metricP50, base: rowRawSpin, most: 1.4},
-		{scenario: latencyScenario, metric: metricP50, base: rowPlain, most: 0.65, row: rowNoSpin},
-		{scenario: latencyScenario, metric: metricP999, base: rowPlain, most: 1},
-		{scenario: hogsScenario, metric: metricP999, base: rowPlain, most: 1},
-		{scenario: callers64Scenario, metric: metricRate, base: rowPlain, least: 2},
-		{scenario: callback64Scenario, metric: metricRate, base: rowPlain, least: 1.6},
-		{scenario: callers1000Scenario, metric: metricRate, base: rowPlain, least: 1.4},
-		{scenario: callback1000Scenario, metric: metricRate, base: rowPlain, least: 1.4},
-		{scenario: body1MScenario, metric: metricBytes, base: rowRawSpin, least: 0.9},
-		{scenario: body1MScenario, metric: metricBytes, base: rowRawBlock, least: 0.9},
-		{scenario: callers64Scenario, metric: metricCPU, base: rowPlain, most: 0.6},
-		{scenario: callback64Scenario, metric: metricCPU, base: rowPlain, most: 0.6},
-		{scenario: pausesScenario, metric: clientSide + stopP99, most: 1000},
-		{scenario: pausesScenario, metric: serverSide + stopP99, most: 1000},
-		{scenario: pausesScenario, metric: clientSide + pauseP99, most: 1000},
-		{scenario: pausesScenario, metric: serverSide + pauseP99, most: 1000},
-		{scenario: idleScenario, metric: clientIdle, most: 0.1},
-		{scenario: idleScenario, metric: serverIdle, most: 0.1},
-	}
-	for _, s := range []string{
-		latencyScenario, callers64Scenario, callback64Scenario, callers1000Scenario,
-		callback1000Scenario, body1MScenario,
-	} {
-		list = append(list,
-			claim{scenario: s, metric: clientAllocs, most: noAllocs},
-			claim{scenario: s, metric: serverAllocs, most: noAllocs})
-	}
-	for i := range list {
-		if list[i].row == "" {
-			list[i].row = rowPithos
+	list := of(rowPithos,
+		claim{scenario: latencyScenario, metric: metricP50, base: rowPlain, most: 0.30},
+		claim{scenario: latencyScenario, metric: metricP50, base: rowRawSpin, most: 1.4},
+		claim{scenario: latencyScenario, metric: metricP999, base: rowPlain, most: 1},
+		claim{scenario: hogsScenario, metric: metricP999, base: rowPlain, most: 1},
+		claim{scenario: callers64Scenario, metric: metricRate, base: rowPlain, least: 2},
+		claim{scenario: callback64Scenario, metric: metricRate, base: rowPlain, least: 1.6},
+		claim{scenario: callers1000Scenario, metric: metricRate, base: rowPlain, least: 1.4},
+		claim{scenario: callback1000Scenario, metric: metricRate, base: rowPlain, least: 1.4},
+		claim{scenario: body1MScenario, metric: metricBytes, base: rowRawSpin, least: 0.9},
+		claim{scenario: body1MScenario, metric: metricBytes, base: rowRawBlock, least: 0.9},
+		claim{scenario: callers64Scenario, metric: metricCPU, base: rowPlain, most: 0.6},
+		claim{scenario: callback64Scenario, metric: metricCPU, base: rowPlain, most: 0.6},
+		claim{scenario: pausesScenario, metric: clientSide + stopP99, most: 1000},
+		claim{scenario: pausesScenario, metric: serverSide + stopP99, most: 1000},
+		claim{scenario: pausesScenario, metric: clientSide + pauseP99, most: 1000},
+		claim{scenario: pausesScenario, metric: serverSide + pauseP99, most: 1000},
+		claim{scenario: crowdScenario, metric: metricRate, base: rowNoSpin, least: 1},
+		claim{scenario: idleScenario, metric: clientIdle, most: 0.1},
+		claim{scenario: idleScenario, metric: serverIdle, most: 0.1},
+	)
+	list = append(list, of(rowNoSpin,
+		claim{scenario: latencyScenario, metric: metricP50, base: rowPlain, most: 0.65},
+	)...)
+	for _, row := range []string{rowPithos, rowLane} {
+		for _, s := range []string{
+			latencyScenario, callers64Scenario, callback64Scenario, callers1000Scenario,
+			callback1000Scenario, body64K8Scenario, body1MScenario,
+		} {
+			list = append(list,
+				claim{scenario: s, row: row, metric: clientAllocs, most: noAllocs},
+				claim{scenario: s, row: row, metric: serverAllocs, most: noAllocs})
 		}
+	}
+	return slices.Concat(list, laneClaims(), hubClaims())
+}
+
+// laneClaims are those of shared memory.
+func laneClaims() []claim {
+	return append(of(rowLane,
+		claim{scenario: latencyScenario, metric: metricP50, base: rowRing, most: 2.5},
+		claim{scenario: latencyScenario, metric: metricP50, base: rowPlain, most: 0.08},
+		claim{scenario: latencyScenario, metric: metricP99, most: 3},
+		claim{scenario: hogsScenario, metric: metricP50, base: rowNoSpin, most: 1.2},
+		claim{scenario: hogsScenario, metric: metricP999, base: rowNoSpin, most: 1.2},
+		claim{scenario: callback64Scenario, metric: metricRate, base: rowRing, least: 0.5},
+		claim{scenario: callback64Scenario, metric: metricRate, base: rowPithos, least: 2},
+		claim{scenario: callers64Scenario, metric: metricRate, base: rowPithos, least: 1.5},
+		claim{scenario: body64KScenario, metric: metricBytes, base: rowRawSpin, least: 1.5},
+		claim{scenario: body64K8Scenario, metric: metricBytes, base: rowRawSpin, least: 2},
+		claim{scenario: body1MScenario, metric: metricBytes, base: rowRawSpin, least: 1.1},
+		claim{scenario: crowdScenario, metric: metricRate, base: rowLaneNoSpin, least: 1},
+		claim{scenario: pausesScenario, metric: clientSide + stopP99, most: 1000},
+		claim{scenario: pausesScenario, metric: serverSide + stopP99, most: 1000},
+		claim{scenario: idleScenario, metric: clientIdle, most: 0.1},
+		claim{scenario: idleScenario, metric: serverIdle, most: 0.1},
+	), of(rowLaneNoSpin,
+		claim{scenario: latencyScenario, metric: metricP50, base: rowNoSpin, most: 0.9},
+	)...)
+}
+
+// hubClaims are those of two hops, and of Pandora's clients.
+func hubClaims() []claim {
+	list := slices.Concat(of(rowHub,
+		claim{scenario: hubScenario, metric: metricP50, base: rowPlainHub, most: 0.5},
+		claim{scenario: hub10Scenario, metric: metricRate, base: rowPlainHub, least: 2.5},
+		claim{scenario: hub64Scenario, metric: metricRate, base: rowPlainHub, least: 1.6},
+	), of(rowHubLane,
+		claim{scenario: hubScenario, metric: metricP50, base: rowRingHub, most: 2.5},
+		claim{scenario: hubScenario, metric: metricP50, base: rowPlainHub, most: 0.2},
+		claim{scenario: hub64Scenario, metric: metricRate, base: rowRingHub, least: 0.5},
+		claim{scenario: hub64Scenario, metric: metricRate, base: rowPlainHub, least: 1.8},
+	), of(rowPandora,
+		claim{scenario: pandoraScenario, metric: metricRate, base: rowNodeHub, least: 1.5},
+		claim{scenario: pandoraScenario, metric: metricP99, base: rowNodeHub, most: 0.5},
+	))
+	for _, row := range []string{rowHub, rowHubLane} {
+		for _, s := range []string{hubScenario, hub64Scenario} {
+			for _, m := range []string{clientAllocs, hubAllocs, serverAllocs} {
+				list = append(list, claim{scenario: s, row: row, metric: m, most: noAllocs})
+			}
+		}
+	}
+	return list
+}
+
+// of says whose claims these are.
+func of(row string, list ...claim) []claim {
+	for i := range list {
+		list[i].row = row
 	}
 	return list
 }

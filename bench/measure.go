@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"runtime/debug"
+	"slices"
 	"time"
 
 	"github.com/pithos-ipc/pithos/hub"
@@ -30,6 +31,7 @@ type measurement struct {
 
 	hub    *process // nil without
 	server *process
+	crowd  []*process // that call, too
 	conns  []Conn
 	hist   *hub.Histogram // of the calls of a latency scenario
 }
@@ -41,6 +43,7 @@ type window struct {
 	client  period
 	server  period
 	hub     period // nothing without one
+	crowd   []period
 }
 
 // run measures, and leaves nothing behind.
@@ -56,6 +59,13 @@ func (m *measurement) run(ctx context.Context) (v values, err error) {
 	}
 	if err = m.greet(ctx); err != nil {
 		return nil, err
+	}
+	for range m.scenario.crowd {
+		p, err := start(ctx, m.job("caller"))
+		if err != nil {
+			return nil, err
+		}
+		m.crowd = append(m.crowd, p)
 	}
 	runtime.GC() // of what the measurement before left
 	if m.scenario.collect {
@@ -80,9 +90,9 @@ func (m *measurement) start(ctx context.Context) (err error) {
 	return nil
 }
 
-// stop ends them, the hub last.
+// stop ends them, the callers first and the hub last.
 func (m *measurement) stop() (err error) {
-	for _, p := range []*process{m.server, m.hub} {
+	for _, p := range append(m.crowd, m.server, m.hub) {
 		if p != nil {
 			err = errors.Join(err, p.stop())
 		}
@@ -94,6 +104,9 @@ func (m *measurement) stop() (err error) {
 func (m *measurement) job(what string) job {
 	j := job{
 		Row: m.row.Name, Hub: what == "hub", Setup: m.setup, Collect: m.scenario.collect,
+	}
+	if what == "caller" {
+		j.Load = m.scenario.Name
 	}
 	if m.profile != "" {
 		j.Profile = m.profile + "." + what + ".pprof"
@@ -178,14 +191,19 @@ func (m *measurement) window(
 	}
 	timer := time.NewTimer(d) // here, since what is allocated later counts
 	defer timer.Stop()
-	if m.hub != nil {
-		err = m.hub.ask(askBegin, new(struct{}))
+	w.crowd = make([]period, len(m.crowd))
+	asked := []*period{&w.hub, &w.server}
+	others := []*process{m.hub, m.server}
+	for i, p := range m.crowd {
+		asked, others = append(asked, &w.crowd[i]), append(others, p)
 	}
-	if err == nil {
-		err = m.server.ask(askBegin, new(struct{}))
-	}
-	if err != nil {
-		return w, err
+	for _, p := range others {
+		if p == nil {
+			continue
+		}
+		if err = p.ask(askBegin, new(struct{})); err != nil {
+			return w, err
+		}
 	}
 	w.client.From = usageBefore()
 	begin := time.Now()
@@ -199,11 +217,10 @@ func (m *measurement) window(
 	w.calls = mark(false) - from
 	w.elapsed = time.Since(begin)
 	w.client.To = usageAfter()
-	if err == nil {
-		err = m.server.ask(askEnd, &w.server)
-	}
-	if err == nil && m.hub != nil {
-		err = m.hub.ask(askEnd, &w.hub)
+	for i, p := range slices.Backward(others) {
+		if err == nil && p != nil {
+			err = p.ask(askEnd, asked[i])
+		}
 	}
 	return w, errors.Join(err, profile.stop())
 }
@@ -237,8 +254,12 @@ func (m *measurement) idle(ctx context.Context) (values, error) {
 
 // rates adds the figures that every busy scenario has.
 func (w window) rates(v values, body int) {
-	calls := float64(w.calls)
-	client := w.client.cpu() / calls * mega
+	calls, callers := float64(w.calls), w.client.cpu()
+	for _, p := range w.crowd {
+		calls += float64(p.Calls)
+		callers += p.cpu()
+	}
+	client := callers / calls * mega
 	server := w.server.cpu() / calls * mega
 	v[metricRate] = calls / w.elapsed.Seconds()
 	v[metricBytes] = v[metricRate] * 2 * float64(body) / mega

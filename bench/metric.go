@@ -23,7 +23,7 @@ const (
 	metricCPU       = "cpu_s_per_million"
 	clientIdle      = "client_idle_percent" // of one core
 	serverIdle      = "server_idle_percent"
-	clientIdleBytes = "client_kib_per_conn" // heap and stacks
+	clientIdleBytes = "client_kib_per_conn" // heap, stacks and shared memory
 	serverIdleBytes = "server_kib_per_conn"
 )
 
@@ -143,6 +143,16 @@ var pauseColumns = []column{
 	{title: "gc p99", metric: serverSide + pauseP99, format: "%.0f", spread: true},
 	{title: "of", metric: serverSide + pauseCount, format: "%.0f"},
 	{title: "call p50 us", metric: metricP50, format: "%.2f"},
+}
+
+var crowdColumns = []column{
+	{title: "k calls/s", metric: metricRate, format: "%.0f", scale: 1e-3, spread: true},
+	{title: "/pithos-nospin", metric: metricRate, format: "%.2f", spread: true, base: rowNoSpin},
+	{title: "p50 us", metric: metricP50, format: "%.1f", spread: true},
+	{title: "p99 us", metric: metricP99, format: "%.0f"},
+	{title: "p99.9 us", metric: metricP999, format: "%.0f"},
+	{title: "CPU s/M c+s", metric: clientCPU, format: "%.1f"},
+	{metric: serverCPU, format: "+%.1f"},
 }
 
 var idleColumns = []column{

@@ -51,16 +51,8 @@ func servePandora(s Setup) (io.Closer, error) {
 	if s.BusyPoll > 0 {
 		o.Transport.BusyPoll = &s.BusyPoll
 	}
-	h := hub.New(o)
-	if err := h.Listen(filepath.Join(s.Path, filepath.Base(hub.PandoraPath()))); err != nil {
-		return nil, errors.Join(err, closeWithin(h.Close))
-	}
-	return hubServer{h}, nil
+	return serveHub(filepath.Join(s.Path, filepath.Base(hub.PandoraPath())), o)
 }
-
-type hubServer struct{ hub *hub.Hub }
-
-func (s hubServer) Close() error { return closeWithin(s.hub.Close) }
 
 // pandora measures with Node processes.
 func (m *measurement) pandora(ctx context.Context) (v values, err error) {

@@ -188,5 +188,9 @@ func addBar(p *plot.Plot, at float64, b bar) error {
 
 // isProduct reports whether a row is the product's.
 func isProduct(row string) bool {
-	return row == rowPithos || row == rowNoSpin || row == rowPortable
+	switch row {
+	case rowPithos, rowNoSpin, rowLane, rowLaneNoSpin, rowPortable, rowHub, rowHubLane, rowPandora:
+		return true
+	}
+	return false
 }

@@ -66,7 +66,7 @@ func TestClaimsAreJudged(t *testing.T) {
 
 func TestClaimsNameWhatIsMeasured(t *testing.T) {
 	for _, c := range claims() {
-		_, err := pick(Scenarios(), []string{c.scenario}, func(s Scenario) string { return s.Name })
+		_, err := pick(Scenarios(), []string{c.scenario}, Scenario.names)
 		require.NoError(t, err)
 		require.True(t, c.most > 0 != (c.least > 0), "%v", c)
 	}
@@ -86,6 +86,39 @@ func TestJSON(t *testing.T) {
 	require.NotEmpty(t, back.Machine.CPU)
 	require.NotEmpty(t, back.Machine.Kernel)
 	require.Len(t, back.Claims, 5)
+}
+
+// TestInclude adds a run of other scenarios to one, keeps what was measured anew, and again.
+func TestInclude(t *testing.T) {
+	var b bytes.Buffer
+	require.NoError(t, sample().WriteJSON(&b))
+	first, err := ReadReport(&b)
+	require.NoError(t, err)
+
+	second := newReport(Options{Rounds: 1}, Rows(), Scenarios())
+	second.add(latencyScenario, rowPithos, values{metricP50: 1, metricP999: 30}, nil, nil)
+	second.add(latencyScenario, rowPlain, values{metricP50: 10, metricP999: 20}, nil, nil)
+	second.Include(first)
+	require.Len(t, second.Results, 5)
+	require.Len(t, second.Earlier, 1)
+	require.Equal(t, []string{callers64Scenario, body1MScenario}, second.Earlier[0].Scenarios)
+	require.Equal(t, 1.0, second.find(latencyScenario, rowPithos).Metrics[metricP50].Median)
+	require.Len(t, second.Claims, 3, "of both parts: %v", second.Claims)
+	require.True(t, second.Claims[0].Holds)
+
+	third := newReport(Options{Rounds: 1}, Rows(), Scenarios())
+	third.add(callers64Scenario, rowPithos, values{metricRate: 3e6}, nil, nil)
+	third.Include(second)
+	require.Len(t, third.Earlier, 2)
+	require.Equal(t, []string{body1MScenario}, third.Earlier[0].Scenarios)
+	require.Equal(t, []string{latencyScenario}, third.Earlier[1].Scenarios)
+	var text strings.Builder
+	require.NoError(t, third.WriteTable(&text))
+	require.Contains(t, text.String(), "from commit ")
+	require.Contains(t, text.String(), "latency: p50_us of pithos to plain at most 0.3 ")
+
+	_, err = ReadReport(strings.NewReader("{"))
+	require.ErrorContains(t, err, "bench: read report: ")
 }
 
 func TestSVG(t *testing.T) {

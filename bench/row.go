@@ -83,7 +83,7 @@ const (
 
 // Rows returns every contender in the order of the report, the product first.
 func Rows() []Row {
-	return append(pithosRows(), baselineRows()...)
+	return slices.Concat(pithosRows(), baselineRows(), hubRows(), pandoraRows())
 }
 
 func baselineRows() []Row {
@@ -108,7 +108,7 @@ func baselineRows() []Row {
 		Serve: servePlainProvider,
 		Dial:  dialEach(dialPlainCaller),
 	}}
-	return slices.Concat(rows, rawRows(), ringRows(), pandoraRows())
+	return slices.Concat(rows, rawRows(), ringRows())
 }
 
 // dialEach makes a Dial of a function that opens one connection.

@@ -12,26 +12,40 @@ import (
 // closeTimeout is how long a connection of the product may take to end in good order.
 const closeTimeout = 5 * time.Second
 
-// pithosRows are the product's: its loop with busy-polling and without, and the portable loop.
+// pithosRows are the product's: its loop on each lane with busy-polling and without, and the
+// portable loop.
 func pithosRows() []Row {
-	loop := func(s Setup) transport.Options {
-		var o transport.Options
-		if s.BusyPoll > 0 {
-			o.BusyPoll = &s.BusyPoll
+	loop := func(lane transport.LaneMode) func(Setup) transport.Options {
+		return func(s Setup) (o transport.Options) {
+			o.Socket.Lane = lane
+			if s.BusyPoll > 0 {
+				o.BusyPoll = &s.BusyPoll
+			}
+			return o
 		}
-		return o
 	}
-	noSpin := func(Setup) transport.Options {
-		return transport.Options{BusyPoll: new(time.Duration)}
+	noSpin := func(lane transport.LaneMode) func(Setup) transport.Options {
+		return func(Setup) (o transport.Options) {
+			o.Socket.Lane = lane
+			o.BusyPoll = new(time.Duration)
+			return o
+		}
 	}
 	portable := func(Setup) transport.Options {
 		return transport.Options{}.Portable()
 	}
-	return []Row{
-		pithosRow(rowPithos, "this transport as it comes", loop),
-		pithosRow(rowNoSpin, "this transport with busy-polling off", noSpin),
-		pithosRow(rowPortable, "its portable loop: goroutines over package net", portable),
+	var rows []Row
+	if haveLanes {
+		rows = append(rows,
+			pithosRow(rowLane, "this transport through shared memory",
+				loop(transport.LaneRequired)),
+			pithosRow(rowLaneNoSpin, "the same with busy-polling off: doorbells",
+				noSpin(transport.LaneRequired)))
 	}
+	return append(rows,
+		pithosRow(rowPithos, "this transport over the socket", loop(transport.LaneOff)),
+		pithosRow(rowNoSpin, "the same with busy-polling off", noSpin(transport.LaneOff)),
+		pithosRow(rowPortable, "its portable loop: goroutines over package net", portable))
 }
 
 // pithosRow is a row of the product. Connections dialled together share a Group.

@@ -17,7 +17,7 @@ type Options struct {
 	Rounds    int           // interleaved rounds; 0: 5
 	Duration  time.Duration // of one measurement; 0: 500 ms
 	Rows      []string      // names, or patterns of path.Match; none: every row
-	Scenarios []string      // likewise
+	Scenarios []string      // likewise; the name of a group stands for all that are in it
 	BusyPoll  time.Duration // how long the product spins; 0: its default
 	Profiles  string        // an existing folder for a CPU profile of each process, or none
 	Progress  io.Writer     // a line for each measurement; nil: none
@@ -53,11 +53,11 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 	if o.Progress == nil {
 		o.Progress = io.Discard
 	}
-	rows, err := pick(Rows(), o.Rows, func(r Row) string { return r.Name })
+	rows, err := pick(Rows(), o.Rows, Row.names)
 	if err != nil {
 		return nil, err
 	}
-	scenarios, err := pick(Scenarios(), o.Scenarios, func(s Scenario) string { return s.Name })
+	scenarios, err := pick(Scenarios(), o.Scenarios, Scenario.names)
 	if err != nil {
 		return nil, err
 	}
@@ -146,8 +146,12 @@ func (r *runner) progress(s Scenario, row Row, round int, v values, err error) {
 
 var errUnknown = errors.New("bench: unknown name")
 
-// pick returns the items that match one of the patterns, in their own order.
-func pick[T any](items []T, patterns []string, name func(T) string) ([]T, error) {
+func (r Row) names() []string { return []string{r.Name} }
+
+func (s Scenario) names() []string { return []string{s.Name, s.Group} }
+
+// pick returns the items one of whose names matches one of the patterns, in their own order.
+func pick[T any](items []T, patterns []string, names func(T) []string) ([]T, error) {
 	if len(patterns) == 0 {
 		return items, nil
 	}
@@ -155,7 +159,7 @@ func pick[T any](items []T, patterns []string, name func(T) string) ([]T, error)
 	for _, pattern := range patterns {
 		found := false
 		for i, item := range items {
-			match, err := filepath.Match(pattern, name(item))
+			match, err := matches(pattern, names(item))
 			if err != nil {
 				return nil, fmt.Errorf("bench: pattern %q: %w", pattern, err)
 			}
@@ -163,12 +167,12 @@ func pick[T any](items []T, patterns []string, name func(T) string) ([]T, error)
 			found = found || match
 		}
 		if !found {
-			var names []string
+			var known []string
 			for _, item := range items {
-				names = append(names, name(item))
+				known = append(known, names(item)[0])
 			}
 			return nil, fmt.Errorf("%w %q, there are: %s",
-				errUnknown, pattern, strings.Join(names, ", "))
+				errUnknown, pattern, strings.Join(known, ", "))
 		}
 	}
 	var list []T
@@ -178,4 +182,13 @@ func pick[T any](items []T, patterns []string, name func(T) string) ([]T, error)
 		}
 	}
 	return list, nil
+}
+
+func matches(pattern string, names []string) (bool, error) {
+	for _, name := range names {
+		if match, err := filepath.Match(pattern, name); match || err != nil {
+			return match, err
+		}
+	}
+	return false, nil
 }

@@ -3,12 +3,14 @@ package bench
 import (
 	"context"
 	"runtime"
+	"slices"
 	"time"
 )
 
 // Scenario is one thing that is measured of every row that can do it.
 type Scenario struct {
 	Name  string
+	Group string // of scenarios that are run together
 	About string
 	Modes Mode // that a row must have
 
@@ -18,6 +20,7 @@ type Scenario struct {
 	latency bool // time each call
 	hogs    bool // beside a CPU-bound process on each core
 	collect bool // force garbage collections in both processes
+	crowd   int  // so many processes more that call, one call under way in each
 
 	columns []column // of its table
 
@@ -42,6 +45,7 @@ const (
 	pandoraScenario      = "pandora-10"
 	pausesScenario       = "pauses"
 	idleScenario         = "idle"
+	crowdScenario        = "crowd"
 )
 
 const (
@@ -50,8 +54,31 @@ const (
 	idleFactor = 4 // an idle measurement takes so many durations
 )
 
+// The groups.
+const (
+	callsGroup   = "calls"
+	bodiesGroup  = "bodies"
+	mannersGroup = "manners" // what it costs others
+	hubGroup     = "hub"
+	pandoraGroup = "pandora"
+)
+
 // Scenarios returns every scenario in the order of the report.
 func Scenarios() []Scenario {
+	return slices.Concat(
+		in(callsGroup, callScenarios()), in(bodiesGroup, bodyScenarios()),
+		in(mannersGroup, mannerScenarios()), in(hubGroup, hubScenarios()),
+		in(pandoraGroup, pandoraScenarios()))
+}
+
+func in(group string, list []Scenario) []Scenario {
+	for i := range list {
+		list[i].Group = group
+	}
+	return list
+}
+
+func callScenarios() []Scenario {
 	callers := func(name, about string, conns, calls int) Scenario {
 		return Scenario{
 			Name: name, About: about + ", blocking callers", Modes: Callers,
@@ -66,22 +93,6 @@ func Scenarios() []Scenario {
 		}
 		return s
 	}
-	body := func(name, about string, size, calls int) Scenario {
-		s := Scenario{
-			Name: name, About: about, body: size, conns: 1, calls: calls, latency: true,
-			columns: bodyColumns,
-		}
-		if calls > 1 {
-			s.Modes = Several
-		}
-		return s
-	}
-	hops := func(name, about string, calls int) Scenario {
-		return Scenario{
-			Name: name, About: about, Modes: Hops | Callbacks, body: smallBody, conns: 1,
-			calls: calls, columns: hopRateColumns,
-		}
-	}
 	return []Scenario{{
 		Name: latencyScenario, About: "64 bytes, one call under way",
 		body: smallBody, conns: 1, calls: 1, latency: true, columns: latencyColumns,
@@ -95,24 +106,64 @@ func Scenarios() []Scenario {
 		callbacks(callback1000Scenario, "64 bytes, 1,000 under way on one connection", 1, 1000),
 		callers("callers-16x16", "64 bytes, 16 connections with 16 under way each", 16, 16),
 		callbacks("callbacks-16x16", "64 bytes, 16 connections with 16 under way each", 16, 16),
+	}
+}
+
+func bodyScenarios() []Scenario {
+	body := func(name, about string, size, calls int) Scenario {
+		s := Scenario{
+			Name: name, About: about, body: size, conns: 1, calls: calls, latency: true,
+			columns: bodyColumns,
+		}
+		if calls > 1 {
+			s.Modes = Several
+		}
+		return s
+	}
+	return []Scenario{
 		body(body64KScenario, "64 KiB each way, one call under way", 64<<10, 1),
 		body(body64K8Scenario, "64 KiB each way, 8 calls under way", 64<<10, 8),
 		body(body1MScenario, "1 MiB each way, one call under way", 1<<20, 1),
-		{
-			Name: pausesScenario,
-			About: "stop-the-world delay: both processes stop every 1 ms and collect every " +
-				"20 ms, one call under way for every two processors, so that each can spin",
-			body: smallBody, conns: max(1, runtime.GOMAXPROCS(0)/2), calls: 1, latency: true,
-			collect: true, columns: pauseColumns,
-		}, {
-			Name: idleScenario, About: "1,000 connections on which nobody calls", Modes: Idle,
-			body: smallBody, conns: idleConns, columns: idleColumns,
-		}, {
-			Name: hubScenario, About: "64 bytes over a hub, three processes, one call under way",
-			Modes: Hops, body: smallBody, conns: 1, calls: 1, latency: true, columns: hopColumns,
-		},
+	}
+}
+
+func mannerScenarios() []Scenario {
+	return []Scenario{{
+		Name: crowdScenario,
+		About: "64 bytes, a busy process more than there are processors: the server, and " +
+			"callers with one call under way each",
+		Modes: Many, body: smallBody, conns: 1, calls: 1, latency: true,
+		crowd: max(1, runtime.GOMAXPROCS(0)-1), columns: crowdColumns,
+	}, {
+		Name: pausesScenario,
+		About: "stop-the-world delay: both processes stop every 1 ms and collect every " +
+			"20 ms, one call under way for every two processors, so that each can spin",
+		body: smallBody, conns: max(1, runtime.GOMAXPROCS(0)/2), calls: 1, latency: true,
+		collect: true, columns: pauseColumns,
+	}, {
+		Name: idleScenario, About: "1,000 connections on which nobody calls", Modes: Idle,
+		body: smallBody, conns: idleConns, columns: idleColumns,
+	}}
+}
+
+func hubScenarios() []Scenario {
+	hops := func(name, about string, calls int) Scenario {
+		return Scenario{
+			Name: name, About: about, Modes: Hops | Callbacks, body: smallBody, conns: 1,
+			calls: calls, columns: hopRateColumns,
+		}
+	}
+	return []Scenario{{
+		Name: hubScenario, About: "64 bytes over a hub, three processes, one call under way",
+		Modes: Hops, body: smallBody, conns: 1, calls: 1, latency: true, columns: hopColumns,
+	},
 		hops(hub10Scenario, "64 bytes over a hub, 10 under way, callbacks", 10),
 		hops(hub64Scenario, "64 bytes over a hub, 64 under way, callbacks", 64),
+	}
+}
+
+func pandoraScenarios() []Scenario {
+	return []Scenario{
 		{
 			Name: pandoraScenario, Modes: Pandora,
 			About: "Pandora's own clients in Node, echo of 64 bytes over a hub, 10 under way",

@@ -26,8 +26,13 @@ func (r *Report) WriteTable(w io.Writer) error {
 	fmt.Fprintf(t, "%s, %d cores, GOMAXPROCS %d, kernel %s, %s %s\n",
 		m.CPU, m.Cores, m.Procs, m.Kernel, m.Go, m.System)
 	fmt.Fprintf(t, "%s\n", m.Command)
-	fmt.Fprintf(t, "%d interleaved rounds of %v, two processes; median (least-greatest round)\n",
-		r.Rounds, r.Duration)
+	fmt.Fprintf(t, "%d interleaved rounds of %v, a process for each part; "+
+		"median (least-greatest round)\n", r.Rounds, r.Duration)
+	for _, p := range r.Earlier {
+		fmt.Fprintf(t, "from commit %s, %s, %d rounds of %v, %s: %s\n",
+			orUnknown(p.Machine.Commit), p.Machine.Date.Format(time.RFC3339), p.Rounds,
+			p.Duration, p.Machine.Command, strings.Join(p.Scenarios, " "))
+	}
 	fmt.Fprintln(t, "a column with / is the ratio to that row: of the medians (of single rounds)")
 	for _, s := range r.scenarios {
 		if slices.ContainsFunc(r.Results, func(v *Result) bool { return v.Scenario == s.Name }) {

@@ -12,7 +12,7 @@ import (
 type usage struct {
 	Mallocs uint64        `json:"mallocs"` // objects allocated on the heap
 	CPU     time.Duration `json:"cpu"`     // user and system time
-	Memory  uint64        `json:"memory"`  // bytes of heap and stacks in use
+	Memory  uint64        `json:"memory"`  // bytes of heap and stacks in use, and shared ones
 	Stops   []uint64      `json:"stops"`   // of the world, by bucket of pauseLimits
 	Pauses  []uint64      `json:"pauses"`  // of the world by collections, likewise
 }
@@ -20,9 +20,11 @@ type usage struct {
 // usageBefore reads the usage at the begin of a measurement, usageAfter at its end: in opposite
 // orders, so that little of the reading itself counts.
 func usageBefore() usage {
+	shared := sharedMemory()
 	var u usage
 	u.readPauses()
 	u.readMemory()
+	u.Memory += shared
 	u.CPU = cpuTime()
 	return u
 }
@@ -31,6 +33,7 @@ func usageAfter() usage {
 	u := usage{CPU: cpuTime()}
 	u.readMemory()
 	u.readPauses()
+	u.Memory += sharedMemory()
 	return u
 }
 
@@ -76,6 +79,8 @@ func pauseLimits() []float64 {
 type period struct {
 	From usage `json:"from"`
 	To   usage `json:"to"`
+
+	Calls uint64 `json:"calls,omitempty"` // that ended, of a child that calls
 }
 
 // cpu returns seconds.

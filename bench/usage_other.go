@@ -13,6 +13,8 @@ func cpuTime() time.Duration { return 0 }
 // pin leaves the thread where it is.
 func pin(int) {}
 
+func sharedMemory() uint64 { return 0 }
+
 // processors returns as many numbers as there are processors.
 func processors() []int {
 	list := make([]int, runtime.NumCPU())

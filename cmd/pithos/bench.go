@@ -22,6 +22,7 @@ type bencher struct {
 	options  bench.Options
 	jsonPath string
 	svgPath  string
+	add      bool
 	list     bool
 	quiet    bool
 	out      io.Writer
@@ -31,16 +32,19 @@ func newBench() *cobra.Command {
 	var b bencher
 	cmd := &cobra.Command{
 		Use:   "bench",
-		Short: "Measure the transport beside plain Go and the raw socket",
+		Short: "Measure the transport and the hub beside plain Go, raw sockets and bare rings",
 		Long: `Starts server processes of its own and measures, side by side and in turns: this
-transport, its portable loop, a plain net.UnixConn multiplexer, a caller that reads its own answer,
-and the raw socket. Every row does the same work. Prints a table with the medians of the rounds,
-their spread, and the ratios to rows of the same run. Whatever else the machine does shows in the
-figures; the ratios suffer least. A full run takes some minutes.`,
+transport through shared memory and over sockets, its portable loop, a plain net.UnixConn
+multiplexer, a caller that reads its own answer, the raw socket and bare rings in shared memory; the
+hub beside a plain one; and Pandora's clients in Node, where there is Node. Every row does the
+same work. Prints a table with the medians of the rounds, their spread, and the ratios to rows of
+the same run. Whatever else the machine does shows in the figures; the ratios suffer least. A full
+run takes about ten minutes.`,
 		Example: `  pithos bench
   pithos bench --rounds 3 --duration 200ms --scenario latency
   pithos bench --row pithos --row plain --scenario 'callers-*'
   pithos bench --json bench.json --svg bench.svg
+  pithos bench --json bench.json --add --scenario hub
   pithos bench --list`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -64,11 +68,13 @@ figures; the ratios suffer least. A full run takes some minutes.`,
 	f.DurationVar(&b.options.Duration, "duration", 500*time.Millisecond, "of one measurement")
 	f.StringArrayVar(&b.options.Rows, "row", nil, "only this row, or those that match a pattern "+
 		"such as 'raw-*'; may be repeated")
-	f.StringArrayVar(&b.options.Scenarios, "scenario", nil, "only this scenario, or those that "+
-		"match a pattern; may be repeated")
+	f.StringArrayVar(&b.options.Scenarios, "scenario", nil, "only this scenario, those of a "+
+		"group, or those that match a pattern; may be repeated")
 	f.DurationVar(&b.options.BusyPoll, "busy-poll", 0, "how long the row pithos spins before it "+
 		"blocks (default that of the transport)")
 	f.StringVar(&b.jsonPath, "json", "", "write every figure to this `file`")
+	f.BoolVar(&b.add, "add", false, "keep what the file of --json has of other scenarios, and "+
+		"show both")
 	f.StringVar(&b.svgPath, "svg", "", "draw the medians into this `file`")
 	f.StringVar(&b.options.Profiles, "profiles", "", "write a CPU profile of each process and "+
 		"measurement into this `folder`")
@@ -87,6 +93,9 @@ func (b *bencher) check() error {
 	case o.BusyPoll < 0:
 		return fmt.Errorf("--busy-poll %s: want 0 or more", o.BusyPoll)
 	}
+	if b.add && b.jsonPath == "" {
+		return errors.New("--add: to what? want --json, too")
+	}
 	if o.Profiles == "" {
 		return nil
 	}
@@ -102,6 +111,12 @@ func (b *bencher) check() error {
 
 // run measures and writes. The files are opened first: a bad path should not cost a run.
 func (b *bencher) run(ctx context.Context) (err error) {
+	var earlier *bench.Report
+	if b.add {
+		if earlier, err = readReport(b.jsonPath); err != nil {
+			return err
+		}
+	}
 	outputs := []struct {
 		path  string
 		write func(*bench.Report, io.Writer) error
@@ -120,8 +135,14 @@ func (b *bencher) run(ctx context.Context) (err error) {
 		defer func() { err = errors.Join(err, outputs[i].file.Close()) }()
 	}
 	report, err := bench.Run(ctx, b.options)
+	if report == nil && earlier != nil { // what there was is not lost
+		report, earlier = earlier, nil
+	}
 	if report == nil {
 		return err
+	}
+	if earlier != nil {
+		report.Include(earlier)
 	}
 	err = errors.Join(err, report.WriteTable(b.out))
 	for _, o := range outputs {
@@ -132,6 +153,23 @@ func (b *bencher) run(ctx context.Context) (err error) {
 	return errors.Join(err, report.Err())
 }
 
+// readReport reads the report of an earlier run; nil: there is none yet.
+func readReport(path string) (*bench.Report, error) {
+	file, err := os.Open(path)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	report, err := bench.ReadReport(file)
+	if err != nil {
+		return nil, fmt.Errorf("--add: %s: %w", path, err)
+	}
+	return report, nil
+}
+
 func (b *bencher) writeList() error {
 	w := tabwriter.NewWriter(b.out, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "rows:")
@@ -139,7 +177,12 @@ func (b *bencher) writeList() error {
 		fmt.Fprintf(w, "  %s\t%s\n", r.Name, r.About)
 	}
 	fmt.Fprintln(w, "scenarios:")
+	group := ""
 	for _, s := range bench.Scenarios() {
+		if s.Group != group {
+			group = s.Group
+			fmt.Fprintf(w, " %s:\n", group)
+		}
 		fmt.Fprintf(w, "  %s\t%s\n", s.Name, s.About)
 	}
 	return w.Flush()

@@ -29,6 +29,25 @@ func TestBenchList(t *testing.T) {
 	}
 }
 
+// TestBenchAdds runs one scenario after the other into one file.
+func TestBenchAdds(t *testing.T) {
+	t.Setenv(beCommand, "1") // the servers that it starts are this binary
+	file := filepath.Join(t.TempDir(), "bench.json")
+	run := func(scenario string) string {
+		out, err := benchmark("--json", file, "--add", "--rounds", "1", "--duration", "1ms", "-q",
+			"--row", "plain", "--scenario", scenario)
+		require.NoError(t, err)
+		return out
+	}
+	require.NotContains(t, run("latency"), "\nbody-64k: ")
+	both := run("body-64k")
+	require.Contains(t, both, "\nlatency: ")
+	require.Contains(t, both, "\nbody-64k: ")
+	require.NoError(t, os.WriteFile(file, []byte("{"), 0o600))
+	_, err := benchmark("--json", file, "--add", "--row", "plain", "--scenario", "latency")
+	require.ErrorContains(t, err, "--add: "+file)
+}
+
 func TestBenchRefuses(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "file")
 	require.NoError(t, os.WriteFile(file, nil, 0o600))
@@ -40,8 +59,9 @@ func TestBenchRefuses(t *testing.T) {
 		{"no rounds", []string{"--rounds", "0"}, "--rounds 0: want 1 or more"},
 		{"no time", []string{"--duration", "0s"}, "--duration 0s: want more than 0"},
 		{"negative busy-poll", []string{"--busy-poll", "-1us"}, "--busy-poll -1µs: want 0 or more"},
-		{"unknown row", []string{"--row", "nobody"}, `unknown name "nobody", there are: pithos, `},
+		{"unknown row", []string{"--row", "nobody"}, `unknown name "nobody", there are: `},
 		{"unknown scenario", []string{"--scenario", "x"}, `unknown name "x", there are: latency, `},
+		{"add to nothing", []string{"--add"}, "--add: to what?"},
 		{"bad path", []string{"--json", file + "/x"}, "not a directory"},
 		{"no folder", []string{"--profiles", file}, "not a folder"},
 		{"argument", []string{"more"}, "unknown command"},
