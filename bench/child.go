@@ -37,6 +37,7 @@ type job struct {
 	Setup   Setup  `json:"setup"`
 	Collect bool   `json:"collect,omitempty"` // force garbage collections
 	Profile string `json:"profile,omitempty"` // write a CPU profile of the measurement here
+	Peers   int    `json:"peers,omitempty"`   // join a hub with so many clients instead
 	Load    string `json:"load,omitempty"`    // call, as this scenario says, instead of serving
 	Hog     bool   `json:"hog,omitempty"`     // use up a processor instead
 	CPU     int    `json:"cpu,omitempty"`     // this one
@@ -63,6 +64,8 @@ func Child() (child bool, err error) {
 	switch {
 	case j.Hog:
 		err = beHog(j, os.Stdin, os.Stdout)
+	case j.Peers > 0:
+		err = beFiller(j, os.Stdin, os.Stdout)
 	case j.Load != "":
 		err = beCaller(j, os.Stdin, os.Stdout)
 	default:

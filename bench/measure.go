@@ -27,6 +27,7 @@ type measurement struct {
 	scenario Scenario
 	setup    Setup
 	duration time.Duration
+	peers    int    // of hub-scale
 	profile  string // a path that a CPU profile's name begins with, or empty
 
 	hub    *process // nil without

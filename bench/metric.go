@@ -40,6 +40,19 @@ const (
 	pauseP99   = "gc_pause_p99_us"
 )
 
+// The metrics of hub-scale: those of latency are with the many peers, these without them, and the
+// ratio.
+const (
+	fewP50         = "few_p50_us"
+	fewP99         = "few_p99_us"
+	scaleP50       = "p50_to_few"
+	scaleP99       = "p99_to_few"
+	peerMemory     = "hub_kib_per_peer"
+	selectorMemory = "hub_bytes_per_selector"
+	joinTime       = "join_s"
+	publishTime    = "publish_s"
+)
+
 // column is a column of a scenario's table: a metric, or its ratio to a base row's.
 type column struct {
 	title  string // empty: the text belongs to the column before
@@ -104,6 +117,19 @@ var hopRateColumns = []column{
 	{title: "allocs c+h+p", metric: clientAllocs, format: "%.3f"},
 	{metric: hubAllocs, format: "+%.3f"},
 	{metric: serverAllocs, format: "+%.3f"},
+}
+
+var scaleColumns = []column{
+	{title: "p50 us", metric: metricP50, format: "%.2f", spread: true},
+	{title: "without", metric: fewP50, format: "%.2f", spread: true},
+	{title: "ratio", metric: scaleP50, format: "%.2f", spread: true},
+	{title: "p99 us", metric: metricP99, format: "%.1f", spread: true},
+	{title: "without", metric: fewP99, format: "%.1f", spread: true},
+	{title: "ratio", metric: scaleP99, format: "%.2f", spread: true},
+	{title: "KiB/peer", metric: peerMemory, format: "%.1f"},
+	{title: "bytes/selector", metric: selectorMemory, format: "%.0f"},
+	{title: "join s", metric: joinTime, format: "%.2f"},
+	{title: "publish s", metric: publishTime, format: "%.2f"},
 }
 
 var pandoraColumns = []column{

@@ -66,11 +66,13 @@ func startCommand(command *exec.Cmd) (*process, error) {
 }
 
 // ask sends a request and puts the answer into v.
-func (p *process) ask(word string, v any) error {
+func (p *process) ask(word string, v any) error { return p.askWithin(askTimeout, word, v) }
+
+func (p *process) askWithin(limit time.Duration, word string, v any) error {
 	if _, err := io.WriteString(p.in, word+"\n"); err != nil {
 		return fmt.Errorf("bench: child: %w", err)
 	}
-	return p.read(v, askTimeout)
+	return p.read(v, limit)
 }
 
 func (p *process) read(v any, limit time.Duration) error {

@@ -50,6 +50,7 @@ const (
 	Many                       // many connections that are busy at once
 	Hops                       // over a hub, in a process of its own: all that the row does
 	Pandora                    // Node processes over a hub: likewise
+	Scale                      // over a hub that very many others may join
 
 	apart = Hops | Pandora // rows with these do nothing but scenarios with them
 )

@@ -34,9 +34,13 @@ func hubRow(name, about string, lane transport.LaneMode) Row {
 	return Row{
 		Name:  name,
 		About: about,
-		Modes: Hops | Callers | Callbacks,
+		Modes: Hops | Callers | Callbacks | Scale,
 		Hub: func(s Setup) (io.Closer, error) {
-			return serveHub(s.Path, hub.Options{Transport: options(s)})
+			o := hub.Options{Transport: options(s)}
+			if lane == transport.LaneRequired {
+				o.Transport.Socket.Lane = transport.LaneAuto // hub-scale has peers without
+			}
+			return serveHub(s.Path, o)
 		},
 		Serve: func(s Setup) (io.Closer, error) {
 			c, err := joinHub(s, hub.JoinOptions{}, options(s))

@@ -18,6 +18,7 @@ type Options struct {
 	Duration  time.Duration // of one measurement; 0: 500 ms
 	Rows      []string      // names, or patterns of path.Match; none: every row
 	Scenarios []string      // likewise; the name of a group stands for all that are in it
+	Peers     int           // of hub-scale; 0: 10,000
 	BusyPoll  time.Duration // how long the product spins; 0: its default
 	Profiles  string        // an existing folder for a CPU profile of each process, or none
 	Progress  io.Writer     // a line for each measurement; nil: none
@@ -49,6 +50,9 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 	}
 	if o.Duration <= 0 {
 		o.Duration = defaultDuration
+	}
+	if o.Peers <= 0 {
+		o.Peers = defaultPeers
 	}
 	if o.Progress == nil {
 		o.Progress = io.Discard
@@ -111,6 +115,7 @@ func (r *runner) measure(ctx context.Context, s Scenario, round int) error {
 			scenario: s,
 			setup:    s.setup(filepath.Join(r.folder, fmt.Sprint(r.done)), r.options.BusyPoll),
 			duration: r.options.Duration,
+			peers:    r.options.Peers,
 			profile:  profileName(r.options.Profiles, s.Name, row.Name, round),
 		}
 		measure := (*measurement).run

@@ -16,7 +16,7 @@ import (
 func TestRunMeasuresEverything(t *testing.T) {
 	var progress bytes.Buffer
 	r, err := Run(t.Context(), Options{
-		Rounds: 1, Duration: smokeTime, Progress: &progress,
+		Rounds: 1, Duration: smokeTime, Peers: 200, Progress: &progress,
 	})
 	require.NoError(t, err)
 	require.NoError(t, r.Err())

@@ -42,6 +42,7 @@ const (
 	hubScenario          = "hub-latency"
 	hub10Scenario        = "hub-callbacks-10"
 	hub64Scenario        = "hub-callbacks-64"
+	scaleScenario        = "hub-scale"
 	pandoraScenario      = "pandora-10"
 	pausesScenario       = "pauses"
 	idleScenario         = "idle"
@@ -159,6 +160,13 @@ func hubScenarios() []Scenario {
 	},
 		hops(hub10Scenario, "64 bytes over a hub, 10 under way, callbacks", 10),
 		hops(hub64Scenario, "64 bytes over a hub, 64 under way, callbacks", 64),
+		{
+			Name: scaleScenario, Modes: Hops | Scale,
+			About: "64 bytes over a hub, one call under way, beside 10,000 peers with 100,000 " +
+				"objects, and without them before",
+			body: smallBody, conns: 1, calls: 1, latency: true, columns: scaleColumns,
+			measure: (*measurement).scale,
+		},
 	}
 }
 

@@ -33,6 +33,15 @@ func sharedMemory() uint64 {
 	return 0
 }
 
+// openFiles returns how many files a process may have open.
+func openFiles() uint64 {
+	var limit unix.Rlimit
+	if unix.Getrlimit(unix.RLIMIT_NOFILE, &limit) != nil {
+		return 0
+	}
+	return limit.Max // which Go's runtime has set for itself
+}
+
 // pin binds the calling thread to one processor. Where that is not allowed it stays free.
 func pin(cpu int) {
 	var set unix.CPUSet

@@ -13,6 +13,9 @@ func cpuTime() time.Duration { return 0 }
 // pin leaves the thread where it is.
 func pin(int) {}
 
+// openFiles is what most systems let a process have open.
+func openFiles() uint64 { return 10_240 }
+
 func sharedMemory() uint64 { return 0 }
 
 // processors returns as many numbers as there are processors.

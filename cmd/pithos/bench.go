@@ -72,6 +72,7 @@ run takes about ten minutes.`,
 		"group, or those that match a pattern; may be repeated")
 	f.DurationVar(&b.options.BusyPoll, "busy-poll", 0, "how long the row pithos spins before it "+
 		"blocks (default that of the transport)")
+	f.IntVar(&b.options.Peers, "peers", 10_000, "that join the hub in the scenario hub-scale")
 	f.StringVar(&b.jsonPath, "json", "", "write every figure to this `file`")
 	f.BoolVar(&b.add, "add", false, "keep what the file of --json has of other scenarios, and "+
 		"show both")
@@ -90,6 +91,8 @@ func (b *bencher) check() error {
 		return fmt.Errorf("--rounds %d: want 1 or more", o.Rounds)
 	case o.Duration <= 0:
 		return fmt.Errorf("--duration %s: want more than 0", o.Duration)
+	case o.Peers < 1:
+		return fmt.Errorf("--peers %d: want 1 or more", o.Peers)
 	case o.BusyPoll < 0:
 		return fmt.Errorf("--busy-poll %s: want 0 or more", o.BusyPoll)
 	}

@@ -58,6 +58,7 @@ func TestBenchRefuses(t *testing.T) {
 	}{
 		{"no rounds", []string{"--rounds", "0"}, "--rounds 0: want 1 or more"},
 		{"no time", []string{"--duration", "0s"}, "--duration 0s: want more than 0"},
+		{"no peers", []string{"--peers", "0"}, "--peers 0: want 1 or more"},
 		{"negative busy-poll", []string{"--busy-poll", "-1us"}, "--busy-poll -1µs: want 0 or more"},
 		{"unknown row", []string{"--row", "nobody"}, `unknown name "nobody", there are: `},
 		{"unknown scenario", []string{"--scenario", "x"}, `unknown name "x", there are: latency, `},
