@@ -163,6 +163,12 @@ func killCgroup(folder string) {
 	_ = writeTo(folder, "cgroup.kill", "1") // an error: it is gone, or Linux older than 5.14
 }
 
+// populated says whether there is a living process in a cgroup.
+func populated(folder string) bool {
+	text, err := os.ReadFile(filepath.Join(folder, "cgroup.events"))
+	return err == nil && strings.Contains(string(text), "populated 1")
+}
+
 // writeTo writes to a file that the kernel has in the folder of a cgroup. It makes none.
 func writeTo(folder, file, value string) error {
 	f, err := os.OpenFile(filepath.Join(folder, file), os.O_WRONLY, 0)

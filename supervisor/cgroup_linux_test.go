@@ -5,6 +5,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -68,6 +69,24 @@ func TestCgroups(t *testing.T) {
 			require.Equal(t, "pithos-leaf", filepath.Base(l), "the supervisor is there")
 		}
 	}
+}
+
+// R23: a supervisor with cgroups that is killed leaves neither a process nor a cgroup.
+func TestR23KilledWithCgroups(t *testing.T) {
+	cgroup := writableCgroup(t)
+	if cgroup == "" {
+		cgroup = "none"
+	}
+	t.Logf("cgroup %q", cgroup)
+	t.Setenv("CGROUP", cgroup)
+	mark := mark(t)
+	s := superviseSpecs(t, nastySpecs(mark)...)
+	require.Equal(t, "started <nil>", s.line())
+	s.kill()
+	require.Eventually(t, func() bool {
+		folders, _ := filepath.Glob(filepath.Join(cgroup, "pithos-*"))
+		return len(marked(mark)) == 0 && len(folders) == 0
+	}, patience, 5*time.Millisecond)
 }
 
 func TestBadCgroup(t *testing.T) {

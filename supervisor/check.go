@@ -71,8 +71,11 @@ func (r Readiness) whole(wrong wrongFunc) Readiness {
 	orElse(&r.Interval, 250*time.Millisecond)
 	orElse(&r.Timeout, 5*time.Second)
 	orElse(&r.After, 100*time.Millisecond)
-	orElse(&r.Window, time.Minute)
 	r.After = max(r.After, 0)
+	orElse(&r.Window, max(time.Minute, 2*r.After))
+	if r.After > r.Window {
+		wrong("ready after %v, longer than its window, %v", r.After, r.Window)
+	}
 	return r
 }
 

@@ -5,6 +5,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -75,6 +76,9 @@ func TestBadSpecs(t *testing.T) {
 		"scale":     {with(func(s *supervisor.Spec) { s.Scale = -2 }), "scale -2, want 1 to"},
 		"time": {with(func(s *supervisor.Spec) { s.Stop.Window = -1 }),
 			"stop: a time of -1ns"},
+		"after": {with(func(s *supervisor.Spec) {
+			s.Ready.Window, s.Ready.After = time.Second, time.Minute
+		}), "ready after 1m0s, longer than its window, 1s"},
 		"log size": {with(func(s *supervisor.Spec) { s.Log.MaxSize = 5 }),
 			"log size 5, want 1048576"},
 		"mode":   {with(func(s *supervisor.Spec) { s.Restart.Mode = 9 }), "restart mode 9"},

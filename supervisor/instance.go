@@ -172,8 +172,9 @@ func (l *loop) due(i *inst) {
 		l.bite(i, fmt.Sprintf("no WATCHDOG=1 within %v", i.run.spec.Ready.Watchdog))
 	case Stopping:
 		if !i.run.killed {
-			i.reason = cmp.Or(i.reason, fmt.Sprintf("not gone within %v, killed",
-				i.run.spec.Stop.Window))
+			text := fmt.Sprintf("not gone within %v, killed", i.run.spec.Stop.Window)
+			l.warn(i.p.spec.Name, i, text)
+			i.reason = cmp.Or(i.reason, text)
 			l.kill(i)
 			return
 		}

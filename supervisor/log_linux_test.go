@@ -38,7 +38,7 @@ func TestR28FullDisk(t *testing.T) {
 func TestR28Memory(t *testing.T) {
 	length := time.Second
 	if os.Getenv("PITHOS_LONG") != "" {
-		length = time.Minute
+		length = 20 * time.Second
 	}
 	for _, full := range []supervisor.FullPolicy{supervisor.Drop, supervisor.Block} {
 		for name, file := range map[string]string{

@@ -48,6 +48,7 @@ type sink struct {
 	text  []byte // guarded by mu
 	slow  time.Duration
 	err   error // guarded by mu
+	asked int   // guarded by mu
 }
 
 var marker = regexp.MustCompile(`^(\d+) lines \(\d+ bytes\) lost`)
@@ -56,6 +57,7 @@ func (s *sink) take(lines []supervisor.Line) error {
 	time.Sleep(s.slow)
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.asked++
 	if s.err != nil {
 		return s.err
 	}
@@ -148,7 +150,11 @@ func TestR28FailingSinkAtTheEnd(t *testing.T) {
 		spec := as("flood", "flood")
 		spec.Log.Full = full
 		r := start(t, supervisor.Options{Sink: s.take}, spec)
-		require.NoError(t, r.Start(r.ctx()))
+		require.Eventually(t, func() bool {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			return s.asked > 0
+		}, patience, time.Millisecond)
 		err := r.end()
 		require.ErrorContains(t, err, "the terminal is gone")
 		require.Regexp(t, `log of flood: \d+ lines lost`, err.Error())

@@ -55,7 +55,7 @@ func must(err error) {
 func supervise([]string) {
 	var specs []supervisor.Spec
 	must(json.Unmarshal([]byte(os.Getenv("SPECS")), &specs))
-	s, err := supervisor.New(supervisor.Options{}, specs...)
+	s, err := supervisor.New(supervisor.Options{Cgroup: os.Getenv("CGROUP")}, specs...)
 	must(err)
 	ctx, cancel := context.WithCancel(context.Background())
 	signals := make(chan os.Signal, 2)

@@ -96,3 +96,27 @@ func inStatus(t testing.TB, pid int, field string) int64 {
 	require.NoError(t, err)
 	return kb << 10
 }
+
+// BenchmarkR28Flood prints how much of what a process writes as fast as it can, in lines of 1 KiB,
+// a supervisor takes, into a file that is rotated, and the share that it drops.
+func BenchmarkR28Flood(b *testing.B) {
+	for _, full := range []supervisor.FullPolicy{supervisor.Drop, supervisor.Block} {
+		b.Run(full.String(), func(b *testing.B) {
+			const chunks = 4 << 10 // of 64 lines
+			lost := uint64(0)
+			for b.Loop() {
+				spec := as("flood", "flood", strconv.Itoa(chunks))
+				spec.Restart.Mode = supervisor.RestartNever
+				spec.Log = supervisor.LogPolicy{File: b.TempDir() + "/log", Full: full}
+				r := start(b, supervisor.Options{}, spec)
+				require.NoError(b, r.Wait(r.ctx()))
+				procs, err := r.Snapshot(r.ctx())
+				require.NoError(b, err)
+				require.NoError(b, r.end())
+				lost += procs[0].LogLost
+			}
+			b.SetBytes(chunks << 16)
+			b.ReportMetric(100*float64(lost)/float64(b.N)/(chunks*64), "%lost")
+		})
+	}
+}

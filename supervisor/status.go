@@ -49,7 +49,7 @@ type Status struct {
 }
 
 // An Event tells that the state of an instance changed, or, with a Warning, that something about a
-// process needs attention and nothing changed.
+// process, or about none if Process is empty, needs attention and nothing changed.
 type Event struct {
 	Time    time.Time
 	Process string

@@ -335,9 +335,12 @@ func (w *warden) sweep() bool {
 	return true
 }
 
-// gone says whether nothing of r is left. It asks twice: a list of children that end while it is
-// read may lack one.
+// gone says whether nothing of r is left. Its cgroup knows; without one the question is asked
+// twice: a list of children that end while it is read may lack one.
 func (w *warden) gone(r *ward) bool {
+	if r.cgroup != "" {
+		return !populated(r.cgroup)
+	}
 	return len(w.rest()[r]) == 0 && len(w.rest()[r]) == 0
 }
 
