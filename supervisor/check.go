@@ -73,7 +73,7 @@ func (r Readiness) whole(wrong wrongFunc) Readiness {
 	orElse(&r.After, 100*time.Millisecond)
 	r.After = max(r.After, 0)
 	orElse(&r.Window, max(time.Minute, 2*r.After))
-	if r.After > r.Window {
+	if r.After > r.Window && !r.Notify && r.Probe == nil {
 		wrong("ready after %v, longer than its window, %v", r.After, r.Window)
 	}
 	return r

@@ -47,11 +47,11 @@ func TestExecProbe(t *testing.T) {
 	web.Ready.Probe = supervisor.ExecProbe("sh", "-c",
 		`test "$PITHOS_PROCESS" = web || exit 9; test -e open || { echo not open; exit 3; }`)
 	web.Ready.Interval = 5 * time.Millisecond
-	web.Ready.Window = 300 * time.Millisecond
+	web.Ready.Window = 2 * time.Second
 	web.Restart.Mode = supervisor.RestartNever
 	r := start(t, supervisor.Options{}, web)
 	require.ErrorContains(t, r.Start(r.ctx()),
-		"web#0: failed: not ready within 300ms: sh: exit status 3: not open")
+		"web#0: failed: not ready within 2s: sh: exit status 3: not open")
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "open"), nil, 0o600))
 	require.NoError(t, r.Start(r.ctx()))
 	require.Equal(t, supervisor.Ready, r.status("web", 0).State)
@@ -68,7 +68,8 @@ func TestExecProbeEnds(t *testing.T) {
 	web.Ready.Timeout = 50 * time.Millisecond
 	lost := sh("lost", "exec sleep 1000")
 	lost.Ready.Probe = supervisor.ExecProbe("no-such-command")
-	lost.Ready.Window = 100 * time.Millisecond
+	lost.Ready.Window = 2 * time.Second
+	lost.Restart.Mode = supervisor.RestartNever
 	r := start(t, supervisor.Options{}, web, lost)
 	require.ErrorContains(t, r.Start(r.ctx(), "lost"), "no-such-command: not found")
 	require.NoError(t, r.end())

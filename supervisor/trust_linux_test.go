@@ -8,8 +8,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Messages count only with the credentials of our user or of root, and files that come with them are
-// closed.
+// Messages count only with the credentials of our user or of root, and files that come with them
+// are closed.
 func TestTrusted(t *testing.T) {
 	us := uint32(os.Geteuid())
 	of := func(uid uint32) []byte { return unix.UnixCredentials(&unix.Ucred{Pid: 1, Uid: uid}) }
