@@ -59,23 +59,6 @@ func TestExecProbe(t *testing.T) {
 	require.Error(t, supervisor.ExecProbe("true")(context.Background()), "in no supervisor")
 }
 
-// A probe that takes too long is killed with all that it started, and one that is not there is
-// told.
-func TestExecProbeEnds(t *testing.T) {
-	mark := mark(t)
-	web := sh("web", "exec sleep 1000")
-	web.Ready.Probe = supervisor.ExecProbe("sh", "-c", "setsid sleep "+mark+" & sleep "+mark)
-	web.Ready.Timeout = 50 * time.Millisecond
-	lost := sh("lost", "exec sleep 1000")
-	lost.Ready.Probe = supervisor.ExecProbe("no-such-command")
-	lost.Ready.Window = 2 * time.Second
-	lost.Restart.Mode = supervisor.RestartNever
-	r := start(t, supervisor.Options{}, web, lost)
-	require.ErrorContains(t, r.Start(r.ctx(), "lost"), "no-such-command: not found")
-	require.NoError(t, r.end())
-	require.Empty(t, marked(mark))
-}
-
 func TestInstanceOf(t *testing.T) {
 	got := make(chan supervisor.Instance, 2)
 	web := sh("web", "exec sleep 1000")

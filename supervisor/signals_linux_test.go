@@ -149,3 +149,20 @@ func TestUsage(t *testing.T) {
 	require.Greater(t, s.Memory, int64(100<<10))
 	require.Equal(t, 2, s.Threads)
 }
+
+// A probe that takes too long is killed with all that it started, and one that is not there is
+// told.
+func TestExecProbeEnds(t *testing.T) {
+	mark := mark(t)
+	web := sh("web", "exec sleep 1000")
+	web.Ready.Probe = supervisor.ExecProbe("sh", "-c", "setsid sleep "+mark+" & sleep "+mark)
+	web.Ready.Timeout = 50 * time.Millisecond
+	lost := sh("lost", "exec sleep 1000")
+	lost.Ready.Probe = supervisor.ExecProbe("no-such-command")
+	lost.Ready.Window = 2 * time.Second
+	lost.Restart.Mode = supervisor.RestartNever
+	r := start(t, supervisor.Options{}, web, lost)
+	require.ErrorContains(t, r.Start(r.ctx(), "lost"), "no-such-command: not found")
+	require.NoError(t, r.end())
+	require.Empty(t, marked(mark))
+}
