@@ -5,6 +5,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/pithos-ipc/pithos/hub/internal/js"
+	"github.com/pithos-ipc/pithos/wire"
 )
 
 // maxName is how many bytes of a location the log shows.
@@ -47,7 +48,13 @@ func (c *core) handle(p *peer, t *turn, id uint32, body []byte) error {
 	}
 	js.Fields(js.Value(body), envelopeKeys, t.envelope[:])
 	data := t.envelope[1]
-	switch action, answered := parseAction(t.envelope[0]); action {
+	action, answered := parseAction(t.envelope[0])
+	if taps := c.taps.on(); taps != nil && action.asksHub() {
+		e := passage{kind: wire.TapControl, at: c.arrived(p), id: id, from: p,
+			called: action.String(), payload: data}
+		e.pass(taps)
+	}
+	switch action {
 	case actionReply:
 		c.answer(p, t, answered, data)
 	case actionMessage:
@@ -74,7 +81,7 @@ func (c *core) online(p *peer, t *turn, id uint32, pkg []byte) {
 	}
 	if c.enter(p, t, id, host) {
 		c.mu.Lock()
-		p.name = string(host[:min(len(host), maxName)])
+		p.renameLocked(string(host[:min(len(host), maxName)]))
 		c.unlock()
 	}
 }

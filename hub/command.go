@@ -16,6 +16,11 @@ func (c *core) command(s *socket, r *transport.Request) {
 	t := c.turns.Get().(*turn)
 	defer c.putTurn(t)
 	body := r.Body()
+	if taps := c.taps.on(); taps != nil && string(r.Method()) != methodTapped {
+		e := passage{kind: wire.TapControl, at: r.Conn().Arrival(), id: r.ID(),
+			from: s.member.Load(), method: r.Method(), payload: body}
+		e.pass(taps)
+	}
 	if len(body) > 0 {
 		if _, err := t.scanner.Scan(body); err != nil {
 			_ = r.Fail(wire.CodeInvalid, string(r.Method())+": "+err.Error())
@@ -89,6 +94,10 @@ func (c *core) obey(s *socket, t *turn, r *transport.Request, body []byte) ([]by
 			c.unwatch(p, n)
 		}
 		return nil, err
+	case methodTap:
+		return nil, s.hub.tap(s, body)
+	case methodTapped:
+		return nil, s.hub.tapped(s, r)
 	case methodInspect:
 		return s.hub.inspectJSON(body)
 	}

@@ -58,7 +58,7 @@ type fixed struct {
 type loose struct {
 	turns   sync.Pool // of *turn
 	flights sync.Pool // of *flight
-	tap     atomic.Pointer[func(*passage)]
+	taps    taps
 	tickets atomic.Uint64 // of askers
 	queued  atomic.Int64  // bytes of all backlogs
 	flying  atomic.Int64  // flights that are under way
@@ -109,7 +109,16 @@ func (c *core) unlock() {
 	}
 }
 
-func (c *core) now() time.Duration { return time.Since(c.start) }
+// now is the hub's clock, that of Conn.Arrival.
+func (c *core) now() time.Duration { return transport.Now() }
+
+// arrived is when the frame of p was read that is being handled on the loop of its connection.
+func (c *core) arrived(p *peer) time.Duration {
+	if s, ok := p.link.(*socket); ok {
+		return s.conn.Arrival()
+	}
+	return c.now()
+}
 
 // open takes a new connection in. It says false when the hub is closed.
 func (c *core) open(p *peer) bool {
@@ -182,7 +191,7 @@ func (c *core) dropLocked(jobs []job, p *peer) []job {
 		if call.ask.held.Valid() {
 			_ = call.ask.held.Fail(wire.CodeCanceled, "") // to nobody: it is recycled
 		}
-		c.forgetCallLocked(call, true)
+		c.forgetCallLocked(call, c.now(), true)
 	}
 	for _, call := range p.waiting {
 		c.stats.lost.Add(1)
@@ -217,7 +226,14 @@ func (c *core) deliver(jobs []job) {
 // settleLocked settles the call with a failure.
 func (c *core) settleLocked(jobs []job, call *call, f *failure) []job {
 	ask, provider := call.ask, call.provider
-	c.forgetCallLocked(call, true)
+	at := c.now()
+	if taps := c.taps.on(); taps != nil {
+		e := passage{kind: wire.TapError, at: at, id: call.id, sent: ask.id, from: provider,
+			to: ask.peer, copies: 1, code: f.nativeCode(), took: at - call.start}
+		e.object, e.called = call.method.names()
+		e.pass(taps)
+	}
+	c.forgetCallLocked(call, at, true)
 	switch b := ask.batch; {
 	case ask.peer.member != nil:
 		return append(jobs, job{ask: &ask, from: provider, why: f})
@@ -237,9 +253,9 @@ func (f *failure) nativeCode() wire.Code {
 	return f.code
 }
 
-// forgetCallLocked takes a call that is over out of everything.
-func (c *core) forgetCallLocked(call *call, failed bool) {
-	took := c.now() - call.start
+// forgetCallLocked takes a call that was over at that time out of everything.
+func (c *core) forgetCallLocked(call *call, at time.Duration, failed bool) {
+	took := at - call.start
 	if failed {
 		call.provider.self.load.Drop()
 	} else {

@@ -21,6 +21,17 @@ const (
 	actionReply
 )
 
+// asksHub says that the hub itself is asked for something, by a name that it knows.
+func (a action) asksHub() bool { return a >= actionOnline && a <= actionUnpublish }
+
+// String is the name of what the hub is asked for, as a tap shows it.
+func (a action) String() string {
+	if !a.asksHub() {
+		return ""
+	}
+	return [...]string{"online", "offline", "publish", "unpublish"}[a-actionOnline]
+}
+
 const replyPrefix = "response_callback_"
 
 // maxAction is the length in bytes from which on an action with escapes is not looked at.

@@ -50,7 +50,7 @@ var (
 // newFlight makes a flight to to, and counts it there.
 func (c *core) newFlight(p *peer, r *route, to *target, m *method) *flight {
 	f := c.flights.Get().(*flight)
-	f.ask.peer, f.to, f.route, f.method, f.start = p, to, r, m, c.now()
+	f.ask.peer, f.to, f.route, f.method, f.start = p, to, r, m, c.arrived(p)
 	to.load.Begin()
 	m.begin()
 	c.flying.Add(1)
@@ -108,19 +108,21 @@ func (f *flight) Canceled(ticket uint64, cause error) {
 	}
 }
 
-// ended is the callback of the provider's connection.
+// end is the callback of the provider's connection.
 func (f *flight) end(reply []byte, err error) {
 	f.mu.Lock()
+	id := f.call
 	f.ticket++
 	f.call, f.sent, f.canceled = 0, false, false
 	f.mu.Unlock()
 
 	c, ask := f.core, f.ask
 	c.flying.Add(-1)
+	at := f.ended(err)
 	if err != nil && c.closing.Load() {
 		err = errClosing
 	}
-	took := c.now() - f.start
+	took := at - f.start
 	if err == nil {
 		f.to.load.End(took)
 		c.stats.replies.Add(1)
@@ -129,13 +131,17 @@ func (f *flight) end(reply []byte, err error) {
 		c.failed(err)
 	}
 	f.method.end(took, err != nil)
-	if tap := c.passing(); tap != nil {
-		p := passage{kind: replyKind(err != nil), from: f.to.peer, to: ask.peer, took: took,
-			object: f.route.name(), method: f.method.title(), payload: reply}
-		if err != nil {
-			p.code, _ = remoteCode(err)
+	if taps := c.taps.on(); taps != nil {
+		e := passage{kind: replyKind(err != nil), at: at, id: id, from: f.to.peer, to: ask.peer,
+			copies: 1, took: took, object: f.route.name(), payload: reply}
+		_, e.called = f.method.names()
+		if ask.held.Valid() {
+			e.sent = ask.held.ID()
 		}
-		tap(&p)
+		if err != nil {
+			e.code, _ = remoteCode(err)
+		}
+		e.pass(taps)
 	}
 	f.to.ended()
 	from := f.to.peer
@@ -148,6 +154,14 @@ func (f *flight) end(reply []byte, err error) {
 	}
 	f.to, f.route, f.method = nil, nil, nil
 	c.flights.Put(f)
+}
+
+// ended is when the call was over: when its reply was read, or, without one, now.
+func (f *flight) ended(err error) time.Duration {
+	if _, replied := err.(*transport.RemoteError); err == nil || replied {
+		return f.to.peer.member.conn.Arrival()
+	}
+	return f.core.now()
 }
 
 // failed counts the end of a call without a result.

@@ -50,9 +50,11 @@ type Hub struct {
 	log     *slog.Logger
 	options transport.Options // of every listener
 
-	ctx    context.Context // ends when nobody waits any more for those who are cut off
-	cancel context.CancelFunc
-	ending sync.WaitGroup // connections that are being closed
+	ctx     context.Context // ends when nobody waits any more for those who are cut off
+	cancel  context.CancelFunc
+	serving context.Context // ends when Close begins
+	stop    context.CancelFunc
+	ending  sync.WaitGroup // connections that are being closed
 
 	mu     sync.Mutex
 	closed bool          // guarded by mu
@@ -75,6 +77,7 @@ func New(o Options) *Hub {
 	h.listeners.Store(new([]*transport.Listener))
 	h.core.sweep, h.core.log, h.core.policy = h.sweep, o.Logger, o.Policy
 	h.ctx, h.cancel = context.WithCancel(context.Background())
+	h.serving, h.stop = context.WithCancel(h.ctx)
 	h.options.Handler = native{h}
 	h.options.Hooks.Room = h.room
 	h.options.Foreign = pandora{h}
@@ -136,6 +139,7 @@ func (h *Hub) Close(ctx context.Context) error {
 	defer close(h.done)
 	defer context.AfterFunc(ctx, h.cancel)()
 
+	h.stop()
 	h.core.close()
 	errs := make([]error, len(listeners))
 	var closing sync.WaitGroup
@@ -186,6 +190,9 @@ func (h *Hub) left(c *transport.Conn, cause error) {
 	if !ok {
 		return
 	}
+	if t := s.tap.Load(); t != nil {
+		t.Close()
+	}
 	p := s.peer
 	h.core.leave(p)
 	if m := s.member.Load(); m != nil {
@@ -224,6 +231,9 @@ type socket struct {
 
 	// member is the peer that has come online by the native protocol, or nil.
 	member atomic.Pointer[peer]
+
+	// tap is that of a peer which taps the hub, or nil.
+	tap atomic.Pointer[Tap]
 }
 
 func (s *socket) write(h wire.Header, pieces [][]byte) error {

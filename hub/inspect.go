@@ -149,8 +149,12 @@ func (c *core) inspect(o InspectOptions) *Inspection {
 		limit = DefaultInspectLimit
 	}
 	in := &Inspection{Stats: c.snapshot()}
+	taps := 0
+	if l := c.taps.on(); l != nil {
+		taps = len(*l)
+	}
 	in.Hub = HubInfo{PID: os.Getpid(), Started: c.start, Now: time.Now(),
-		Policy: c.policy.String(), HeapBytes: heapBytes()}
+		Policy: c.policy.String(), HeapBytes: heapBytes(), Taps: taps}
 	if o.Peers {
 		in.Peers = c.peerInfos(limit)
 	}

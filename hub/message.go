@@ -10,6 +10,7 @@ import (
 // message takes one MSG_UP of p, and sends it on to whom it is for.
 func (c *core) message(p *peer, t *turn, id uint32, raw []byte) {
 	c.stats.messages.Add(1)
+	t.id = id
 	m := &t.message
 	js.Fields(raw, messageKeys, m[:])
 	remote, need := m[messageRemote], js.Truthy(m[messageNeedReply])
@@ -34,6 +35,9 @@ func (c *core) message(p *peer, t *turn, id uint32, raw []byte) {
 	if len(t.found.targets) == 0 {
 		empty := len(c.table.order) == 0
 		c.unlock()
+		if taps := c.taps.on(); taps != nil {
+			c.passDown(taps, p, t, r, raw)
+		}
 		c.notFound(p, t, id, remote, need, empty)
 		c.deliver(jobs)
 		return
@@ -193,7 +197,7 @@ func (c *core) openLocked(p *peer, t *turn, r *route, id uint32, all bool) (*bat
 	wait := parseTimeout(t.message[messageTimeout])
 	wait.keep()
 	m := r.object.method(t.text(t.message[messageProperty]))
-	now := c.now()
+	now := c.arrived(p)
 	for _, to := range t.found.peers {
 		call := c.pending.open(p, id, to, wait, now)
 		call.ask.batch, call.method = b, m
@@ -207,8 +211,8 @@ func (c *core) openLocked(p *peer, t *turn, r *route, id uint32, all bool) (*bat
 
 // down writes the message to Pandora's peers among t.found, and then the jobs.
 func (c *core) down(jobs []job, p *peer, t *turn, r *route, raw []byte) {
-	if tap := c.passing(); tap != nil {
-		c.tapDown(tap, p, t, r, raw)
+	if taps := c.taps.on(); taps != nil {
+		c.passDown(taps, p, t, r, raw)
 	}
 	pieces := t.framed(downHead, raw)
 	for i, to := range t.found.peers {
@@ -221,13 +225,20 @@ func (c *core) down(jobs []job, p *peer, t *turn, r *route, raw []byte) {
 	c.deliver(jobs)
 }
 
-// tapDown shows a message of Pandora's to the tap, once for each receiver.
-func (c *core) tapDown(tap func(*passage), p *peer, t *turn, r *route, raw []byte) {
-	e := passage{kind: callKind(!js.Truthy(t.message[messageNeedReply])), from: p, object: r.name(),
-		method: string(t.text(t.message[messageProperty])), payload: raw}
+// passDown shows a message of Pandora's to those who tap, once for each receiver; a broadcast only
+// once.
+func (c *core) passDown(taps *[]*Tap, p *peer, t *turn, r *route, raw []byte) {
+	e := passage{kind: callKind(!js.Truthy(t.message[messageNeedReply])), at: c.arrived(p),
+		id: t.id, from: p, copies: 1, object: r.name(), payload: raw,
+		method: t.text(t.message[messageProperty])}
+	if r == nil || len(t.found.targets) == 0 {
+		e.copies = len(t.found.targets)
+		e.pass(taps)
+		return
+	}
 	for _, to := range t.found.targets {
 		e.to = to.peer
-		tap(&e)
+		e.pass(taps)
 	}
 }
 
@@ -240,13 +251,20 @@ func (c *core) answer(p *peer, t *turn, id uint32, pkg []byte) {
 		c.stats.lateReplies.Add(1)
 		return
 	}
-	ask, took, method := call.ask, c.now()-call.start, call.method
-	c.forgetCallLocked(call, false)
+	at := c.arrived(p)
+	ask, took, method := call.ask, at-call.start, call.method
+	c.forgetCallLocked(call, at, false)
 	c.unlock()
 	c.stats.replies.Add(1)
-	if tap := c.passing(); tap != nil {
-		tap(&passage{kind: wire.TapReply, from: p, to: ask.peer, method: method.title(),
-			payload: pkg, took: took})
+	if taps := c.taps.on(); taps != nil {
+		e := passage{kind: wire.TapReply, at: at, id: id, from: p, to: ask.peer, copies: 1,
+			payload: pkg, took: took}
+		e.object, e.called = method.names()
+		e.sent = ask.id
+		if ask.held.Valid() {
+			e.sent = ask.held.ID()
+		}
+		e.pass(taps)
 	}
 	if ask.peer.member != nil {
 		c.answerNative(&ask, p, pkg)

@@ -21,7 +21,7 @@ type object struct {
 
 // method is the statistics of one method.
 type method struct {
-	name          string
+	object, name  string
 	calls, failed atomic.Uint64
 	inside        atomic.Int64 // calls without a reply
 	took          recorder
@@ -55,18 +55,18 @@ func (o *object) add(name string) *method {
 	if m := more[name]; m != nil {
 		return m
 	}
-	m := &method{name: name}
+	m := &method{object: o.name, name: name}
 	more[name] = m
 	o.methods.Store(&more)
 	return m
 }
 
-// title is the name of m.
-func (m *method) title() string {
+// names are those of the object and of m.
+func (m *method) names() (object, name string) {
 	if m == nil {
-		return ""
+		return "", ""
 	}
-	return m.name
+	return m.object, m.name
 }
 
 // begin counts a call; nil counts nothing.

@@ -104,6 +104,9 @@ func (c *core) toPandora(p *peer, r *transport.Request, route *route, to *target
 		}
 	}
 	need := !r.Oneway()
+	if taps := c.taps.on(); taps != nil {
+		c.passRequest(taps, p, r, route, to.peer, 1)
+	}
 	body, err := t.compose(p, r, route.raw, need, b != nil)
 	if err != nil {
 		refuse(wire.CodeInvalid, err.Error())
@@ -126,14 +129,14 @@ func (c *core) toPandora(p *peer, r *transport.Request, route *route, to *target
 	if b == nil {
 		ask.held = r.Hold(c, ticket)
 	}
-	m := route.object.method(r.Method())
+	m := route.object.method(calledBy(r))
 	c.mu.Lock()
 	if to.peer.gone.Load() || c.closed {
 		c.unlock()
 		ask.fail(c, to.peer, wire.CodePeerLost, errProviderLost.Error())
 		return
 	}
-	call := c.pending.open(p, 0, to.peer, wait, c.now())
+	call := c.pending.open(p, 0, to.peer, wait, c.arrived(p))
 	call.ask, call.ticket, call.method = ask, ticket, m
 	id := call.id
 	if b == nil {

@@ -25,6 +25,8 @@ const (
 	methodWatch     = "pithos.watch"
 	methodUnwatch   = "pithos.unwatch"
 	methodInspect   = "pithos.inspect"
+	methodTap       = "pithos.tap"
+	methodTapped    = "pithos.tapped"
 
 	methodEvent  = "pithos.event"
 	methodPause  = "pithos.pause"
@@ -98,7 +100,7 @@ func (n native) stranger(s *socket, r *transport.Request) {
 	}
 	t.scratch = t.wanted.parse([]byte(p.member.location), t.scratch[:0])
 	c.mu.Lock()
-	p.name = p.member.location[:min(len(p.member.location), maxName)]
+	p.renameLocked(p.member.location)
 	if e := t.wanted.clone(); !t.wanted.blank() {
 		c.enterLocked(p, &p.self, e, p.member.location)
 	}
@@ -163,7 +165,7 @@ func (c *core) putTurn(t *turn) {
 func (c *core) forward(p *peer, r *transport.Request, route *route) {
 	s := c.current(route)
 	if len(s.targets) == 0 {
-		c.nobody(r, route)
+		c.nobody(p, r, route)
 		return
 	}
 	i := 0
@@ -198,9 +200,28 @@ func (c *core) forwardAll(p *peer, r *transport.Request, route *route) {
 	}
 }
 
+// passRequest shows a native call or oneway to those who tap.
+func (c *core) passRequest(taps *[]*Tap, p *peer, r *transport.Request, route *route, to *peer,
+	copies int) {
+	e := passage{kind: callKind(r.Oneway()), at: r.Conn().Arrival(), id: r.ID(), from: p, to: to,
+		copies: copies, object: route.name(), method: calledBy(r), payload: r.Body()}
+	e.pass(taps)
+}
+
+// calledBy is the method that r calls, or else what it asks for.
+func calledBy(r *transport.Request) []byte {
+	if m := r.Method(); len(m) > 0 {
+		return m
+	}
+	return r.Action()
+}
+
 // nobody answers a call whose route finds nobody.
-func (c *core) nobody(r *transport.Request, route *route) {
+func (c *core) nobody(p *peer, r *transport.Request, route *route) {
 	c.stats.notFound.Add(1)
+	if taps := c.taps.on(); taps != nil {
+		c.passRequest(taps, p, r, route, nil, 0)
+	}
 	if !r.Oneway() {
 		_ = r.Fail(wire.CodeNoRoute, "Cannot found any clients by selector: "+route.raw)
 	}
@@ -222,9 +243,8 @@ func (c *core) forwardTo(p *peer, r *transport.Request, route *route, to *target
 		return
 	}
 	m.Route, m.Caller = to.pub, p.seq
-	if tap := c.passing(); tap != nil {
-		tap(&passage{kind: callKind(r.Oneway()), from: p, to: to.peer, object: route.name(),
-			method: m.Method, payload: m.Body})
+	if taps := c.taps.on(); taps != nil {
+		c.passRequest(taps, p, r, route, to.peer, 1)
 	}
 	c.stats.delivered.Add(1)
 	c.holdBack(p, r.Route(), to)
@@ -232,7 +252,7 @@ func (c *core) forwardTo(p *peer, r *transport.Request, route *route, to *target
 		c.post(route, to, &m)
 		return
 	}
-	f := c.newFlight(p, route, to, route.object.method(r.Method()))
+	f := c.newFlight(p, route, to, route.object.method(calledBy(r)))
 	if f.ask.batch = b; b == nil {
 		f.ask.held = r.Hold(f, f.ticket)
 	}
@@ -267,6 +287,9 @@ func (c *core) nativeBroadcast(p *peer, r *transport.Request) {
 	t := c.turns.Get().(*turn)
 	defer c.putTurn(t)
 	body, err := t.compose(p, r, "", false, true)
+	if taps := c.taps.on(); taps != nil {
+		c.passRequest(taps, p, r, nil, nil, len(all))
+	}
 	for _, to := range all {
 		switch {
 		case to.member != nil:

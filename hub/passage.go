@@ -1,29 +1,39 @@
 package hub
 
 import (
+	"strconv"
 	"time"
 
 	"github.com/pithos-ipc/pithos/wire"
 )
 
-// passage is a message that passes the hub, as a tap gets to see it. What it refers to is borrowed.
+// passage is a frame that passes the hub, as a tap gets to see it. What it refers to is borrowed.
 type passage struct {
 	kind    wire.TapKind
-	from    *peer  // who calls, or replies
-	to      *peer  // who is called, or gets the reply
-	object  string // that was asked for, or ""
-	method  string
-	payload []byte // of Pandora's messages and replies the whole package
+	at      time.Duration // when it was read
+	id      uint32        // as it came
+	sent    uint32        // as it left, where that is known
+	from    *peer         // nil: the hub itself
+	to      *peer         // nil: nobody, or many
+	copies  int           // how many peers get it
+	object  string        // that was asked for, or ""
+	method  []byte        // that is called, or
+	called  string        // its name where that is kept
+	payload []byte        // of Pandora's messages and replies the whole package
 	code    wire.Code
 	took    time.Duration // of a reply: since the call
 }
 
-// passing returns the tap, or nil: one atomic load, which is all that a message pays without one.
-func (c *core) passing() func(*passage) {
-	if f := c.tap.Load(); f != nil {
-		return *f
+// pass shows a frame to those who tap. It allocates nothing, and keeps nothing.
+//
+// Who calls it has found somebody by taps.on, which is one atomic load and all that a frame pays
+// when nobody taps.
+func (p *passage) pass(list *[]*Tap) {
+	for _, t := range *list {
+		if (!t.filtered || t.wants(p)) && t.leave() {
+			t.record(p)
+		}
 	}
-	return nil
 }
 
 func callKind(oneway bool) wire.TapKind {
@@ -38,4 +48,29 @@ func replyKind(failed bool) wire.TapKind {
 		return wire.TapError
 	}
 	return wire.TapReply
+}
+
+// titleOf is the name of a peer by its location, as a tap shows it: with its number, since many may
+// be called the same.
+func titleOf(seq uint64, location string) []byte {
+	name := shortName(location)
+	b := append([]byte(nil), name[:min(len(name), maxTapText-24)]...)
+	return strconv.AppendUint(append(b, '#'), seq, 10)
+}
+
+// title is what a tap calls the peer; nothing when there is none.
+func (p *peer) title() []byte {
+	if p == nil {
+		return nil
+	}
+	if b := p.label.Load(); b != nil {
+		return *b
+	}
+	return nil
+}
+
+// renameLocked sets the location that p has told.
+func (p *peer) renameLocked(location string) {
+	p.name = location[:min(len(location), maxName)]
+	p.label.Store(new(titleOf(p.seq, p.name)))
 }

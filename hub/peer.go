@@ -32,6 +32,8 @@ type peer struct {
 	member *member       // of a native peer; immutable
 	self   target        // leads to the peer itself
 
+	label atomic.Pointer[[]byte] // what a tap calls it; nil until it is in core.peers
+
 	// Guarded by core.mu.
 	waiting    map[uint32]*call // calls that it has to answer, by the id that it got them with
 	asked      *call            // the first of those that it waits for

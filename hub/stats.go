@@ -26,6 +26,17 @@ type Stats struct {
 	Cut         uint64 // connections ended because they did not take what was sent to them
 }
 
+// Counters are the counters by name, as a metric calls them.
+func (s *Stats) Counters() map[string]uint64 {
+	return map[string]uint64{
+		"message": s.Messages, "broadcast": s.Broadcasts, "delivered": s.Delivered,
+		"reply": s.Replies, "late_reply": s.LateReplies, "not_found": s.NotFound,
+		"timed_out": s.TimedOut, "lost": s.Lost, "refused": s.Refused, "canceled": s.Canceled,
+		"dropped": s.Dropped, "slow_consumer": s.Slow, "ignored": s.Ignored, "invalid": s.Invalid,
+		"cut_off": s.Cut,
+	}
+}
+
 // counters are those of Stats.
 type counters struct {
 	messages, broadcasts, delivered, replies, lateReplies atomic.Uint64

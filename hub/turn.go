@@ -12,6 +12,7 @@ type turn struct {
 	scratch  []byte    // texts of wanted that had escapes, keys, words of errors
 	out      []byte    // a body that is being built
 	pieces   [3][]byte // of a body that is being sent
+	id       uint32    // of the message
 	ids      []uint32  // of the frames to found
 	wanted   selector
 	found    selection

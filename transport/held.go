@@ -70,6 +70,12 @@ func (r *Request) Message() (m Message, late bool) {
 	return m, m.Timeout < 0 || m.Timeout == 0 && !r.deadline.IsZero()
 }
 
+// ID is the id of the call; 0 of a oneway in one piece.
+func (r *Request) ID() uint32 { return r.id }
+
+// ID is the id of the call.
+func (h Held) ID() uint32 { return h.r.id }
+
 // Action is what is asked for, empty when it is to call a method. Borrowed like Body.
 func (r *Request) Action() []byte { return r.meta.Action }
 

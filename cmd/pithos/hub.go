@@ -30,6 +30,8 @@ type hubFlags struct {
 	logs     string
 	verbose  bool
 	grace    time.Duration
+	metrics  string
+	pprof    bool
 }
 
 func newHub(s *socketFlag) *cobra.Command {
@@ -41,12 +43,18 @@ func newHub(s *socketFlag) *cobra.Command {
 listens where Pandora's Node clients look for their hub, too: at
 pandorajs_pandora_msg_hub.sock in $PANDORA_TMP_DIR, else in the system's temporary folder.
 
+--metrics serves what the hub counts to Prometheus, over HTTP: at the path of a socket, or at a
+loopback address and a port (0: any that is free). There are /metrics, /healthz, and with
+--pprof Go's profiles at /debug/pprof/.
+
 SIGTERM and SIGINT close it in good order: calls under way get an answer, and everything is
 sent that was queued. A second signal ends it at once.`,
 		Example: `  pithos hub
   pithos hub --pandora
   pithos hub --socket /run/shop/hub.sock --log json
   pithos hub --policy drop-oldest --max-queue 4194304 --balancer least-pending
+  pithos hub --metrics 127.0.0.1:9464
+  pithos hub --metrics /run/shop/metrics.sock --pprof
   PANDORA_TMP_DIR=/run/shop pithos hub --pandora --busy-poll 0 --max-body 1048576`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -80,6 +88,8 @@ sent that was queued. A second signal ends it at once.`,
 	flags.StringVar(&f.logs, "log", "text", "form of the log on standard error: text, json")
 	flags.BoolVarP(&f.verbose, "verbose", "v", false, "log who comes and goes")
 	flags.DurationVar(&f.grace, "grace", 10*time.Second, "time to close in good order")
+	flags.StringVar(&f.metrics, "metrics", "", "serve metrics and health over HTTP at this address")
+	flags.BoolVar(&f.pprof, "pprof", false, "and Go's profiles")
 	return cmd
 }
 
@@ -106,8 +116,26 @@ func (f *hubFlags) run(s *socketFlag, stdout, stderr io.Writer, signals <-chan o
 	if err := f.listen(h, s, stdout, log); err != nil {
 		return errors.Join(err, f.close(h, log, signals))
 	}
+	numbers, err := f.serveMetrics(h, stdout, log)
+	if err != nil {
+		return errors.Join(err, f.close(h, log, signals))
+	}
 	log.Info("stopping", "signal", (<-signals).String())
+	defer numbers.close()
 	return f.close(h, log, signals)
+}
+
+// serveMetrics serves the numbers where that was asked for, and prints where.
+func (f *hubFlags) serveMetrics(h *hub.Hub, stdout io.Writer, log *slog.Logger) (*metricsServer,
+	error) {
+	if f.metrics == "" {
+		return nil, nil
+	}
+	m, err := serveMetrics(h, f.metrics, f.pprof, log)
+	if err == nil {
+		fmt.Fprintf(stdout, "metrics at %s\n", m.address())
+	}
+	return m, err
 }
 
 func (f *hubFlags) check() error {
@@ -125,6 +153,13 @@ func (f *hubFlags) check() error {
 	}
 	if f.limits.MaxTotal <= 0 {
 		return fmt.Errorf("--max-total %d: want more than 0", f.limits.MaxTotal)
+	}
+	if f.metrics != "" {
+		if _, _, err := metricsAddress(f.metrics); err != nil {
+			return err
+		}
+	} else if f.pprof {
+		return errors.New("--pprof: where? want --metrics with an address")
 	}
 	if f.busyPoll < 0 {
 		return fmt.Errorf("--busy-poll %s: want 0 or more", f.busyPoll)

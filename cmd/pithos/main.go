@@ -33,7 +33,9 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	if err == nil {
 		return 0
 	}
-	fmt.Fprintf(stderr, "pithos: %v\n", err)
+	if !errors.Is(err, errQuiet) {
+		fmt.Fprintf(stderr, "pithos: %v\n", err)
+	}
 	var exit *exitError
 	if errors.As(err, &exit) {
 		return exit.code
@@ -86,6 +88,10 @@ func newRoot() *cobra.Command {
 by way of a hub that knows who offers what.`,
 		Example: `  pithos hub --pandora          run a hub that Pandora's clients find, too
   pithos ping -c 3              see whether it answers, and how fast
+  pithos ls                     who is there, and what is published
+  pithos call math.abs -- -1    call a method of an object
+  pithos top                    watch the hub live
+  pithos tap                    see the frames that pass
   pithos bench                  measure the transport beside plain Go
   pithos dump capture.bin       read frames that were written to a file`,
 		SilenceErrors: true,
@@ -95,6 +101,7 @@ by way of a hub that knows who offers what.`,
 	s.register(root)
 	root.AddCommand(
 		newBench(),
+		newCall(s),
 		newConfig(),
 		newDaemon(s),
 		newDev(s),
@@ -104,13 +111,17 @@ by way of a hub that knows who offers what.`,
 		newInit(),
 		newList(s),
 		newLog(s),
+		newLs(s),
 		newPing(s),
 		newPs(s),
 		newReload(s),
 		newRestart(s),
 		newScale(s),
+		newSend(s),
 		newStart(s),
 		newStop(s),
+		newTap(s),
+		newTop(s),
 		newVersion(),
 	)
 	return root

@@ -1,0 +1,202 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/pithos-ipc/pithos/hub"
+	"github.com/pithos-ipc/pithos/transport"
+	"github.com/pithos-ipc/pithos/wire"
+)
+
+// serveHub runs a hub in a process of its own and returns its socket.
+func serveHub(t *testing.T, args ...string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "hub.sock")
+	startHub(t, nil, []string{path}, append([]string{"--socket", path}, args...)...)
+	t.Setenv(socketVariable, path)
+	return path
+}
+
+// serveMath serves an object by that name, as a process called calc/server.
+func serveMath(t *testing.T, path string) *hub.Client {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	c, err := hub.Join(ctx, path, hub.JoinOptions{
+		Location: hub.Location{AppName: "calc", ProcessName: "server"}})
+	require.NoError(t, err)
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+		defer cancel()
+		require.NoError(t, c.Close(ctx))
+	})
+	_, err = c.Publish(ctx, hub.Object{Name: "math", Handler: transport.HandlerFunc(mathMethods)})
+	require.NoError(t, err)
+	return c
+}
+
+// mathMethods is the object: what the tests call.
+func mathMethods(r *transport.Request) {
+	if string(r.Action()) == hub.ActionIntrospect {
+		_ = r.Reply([]byte(`{"properties":[],"methods":[{"name":"abs","length":1},` +
+			`{"name":"wait","length":0}]}`))
+		return
+	}
+	var args []any
+	err := json.Unmarshal(r.Body(), &args)
+	switch string(r.Method()) {
+	case "abs":
+		if n, ok := first(args).(float64); err == nil && ok {
+			reply, _ := json.Marshal(max(n, -n))
+			_ = r.Reply(reply)
+			return
+		}
+		_ = r.Fail(wire.CodeInvalid, "abs wants a number")
+	case "args":
+		_ = r.Reply(r.Body())
+	case "nothing":
+		_ = r.Reply(nil)
+	case "text":
+		_ = r.Reply([]byte("no JSON"))
+	case "wait":
+		<-r.Context().Done()
+		_ = r.Fail(wire.CodeDeadline, "")
+	default:
+		_ = r.Fail(wire.CodeNoMethod, "")
+	}
+}
+
+func first(args []any) any {
+	if len(args) == 0 {
+		return nil
+	}
+	return args[0]
+}
+
+func TestCall(t *testing.T) {
+	serveMath(t, serveHub(t))
+	for _, c := range []struct {
+		args []string
+		want string
+	}{
+		{[]string{"math.abs", "--", "-1234"}, "1234\n"},
+		{[]string{"math.args"}, "[]\n"},
+		{[]string{"math.args", "--", "5", `"5"`, "five", " {\"a\" : 1}", "", "--x"},
+			`[5,"5","five",{"a":1},"","--x"]` + "\n"},
+		{[]string{"math.nothing"}, ""},
+		{[]string{"math.text"}, "no JSON\n"},
+		{[]string{"math.abs", "--selector", "appName=calc,processName=server", "--", "-1"}, "1\n"},
+		{[]string{"abs", "--selector", `{"objectName":"math"}`, "--", "-2"}, "2\n"},
+		{[]string{"math.abs", "--all", "--", "-3"}, "3\n"},
+	} {
+		r := pithos("", append([]string{"call"}, c.args...)...)
+		require.Equal(t, result{stdout: c.want}, r, c.args)
+	}
+	for _, c := range []struct {
+		method, want string
+	}{
+		{"math.text", `"result":"no JSON"`}, {"math.nothing", `"result":null`},
+		{"math.args", `"result":[]`},
+	} {
+		r := pithos("", "call", c.method, "--json")
+		require.Zero(t, r.code, r.stderr)
+		require.Contains(t, r.stdout, c.want)
+		require.Contains(t, r.stdout, `"took_us":`)
+		require.True(t, json.Valid([]byte(r.stdout)))
+	}
+}
+
+// What is wrong is said, with what would be right.
+func TestCallErrors(t *testing.T) {
+	serveMath(t, serveHub(t))
+	for _, c := range []struct{ args, want string }{
+		{"", "what is to be called? want object.method, as in pithos call math.abs -- -1"},
+		{"math", `"math" names no object: want object.method, or a --selector`},
+		{"math.", `"math.": want object.method`},
+		{".abs", `".abs": want object.method`},
+		{"math.abs 5", "arguments of the method go behind --, as in pithos call math.abs -- 5"},
+		{"mat.abs", `no object "mat": there are math`},
+		{"math.bas", `object math has no method "bas": there are abs, wait`},
+		{"math.abs", "math.abs: abs wants a number"},
+		{"math.wait --timeout 50ms", "math.wait: no result within 50ms"},
+		{"math.abs --timeout 0s", "--timeout 0s: want more than 0"},
+		{"math.abs --selector appName=other", `object "math" is there, but nobody provides it ` +
+			`who is {"appName":"other"}`},
+		{"math.abs --selector name=other", `--selector name=other: "name=other": want key=value, ` +
+			"the keys are appName, clientId, objectName, objectTag, pid, processName"},
+		{"math.abs --selector {", "--selector {: unexpected end of JSON input"},
+		{`math.abs --selector {"pid":5}`, `--selector {"pid":5}: pid: want a string`},
+		{`math.abs --selector {"tag":"x"}`, `--selector {"tag":"x"}: unknown key "tag", there ` +
+			"are appName, clientId, objectName, objectTag, pid, processName"},
+		{"abs --all --selector appName=other", `nobody is found by the selector ` +
+			`{"appName":"other"}`},
+		{"math.abs --all -- x", "1 of 1 failed: peer 2: abs wants a number"},
+	} {
+		r := pithos("", append([]string{"call"}, strings.Fields(c.args)...)...)
+		require.Equal(t, result{1, "", "pithos: " + c.want + "\n"}, r, c.args)
+	}
+	r := pithos("", "call", "math.abs", "--json")
+	require.Equal(t, 1, r.code)
+	require.Empty(t, r.stderr)
+	require.Contains(t, r.stdout, `{"error":{"code":12,"message":"math.abs: abs wants a number"}`)
+}
+
+// Every verb that needs a hub says where there is none.
+func TestNoHub(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "nosuch.sock")
+	for _, verb := range []string{"ls", "top", "tap", "call a.b", "send a.b"} {
+		args := append(strings.Fields(verb), "--socket", path)
+		pithos("", args...).requireFails(t, "",
+			"pithos: nobody listens at "+path+": there is no such socket\n")
+	}
+}
+
+func TestSend(t *testing.T) {
+	path := serveHub(t)
+	got := make(chan string, 10)
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	note := transport.HandlerFunc(func(r *transport.Request) {
+		got <- string(r.Action()) + " " + string(r.Method()) + " " + string(r.Body())
+	})
+	c, err := hub.Join(ctx, path, hub.JoinOptions{Handler: note,
+		Location: hub.Location{AppName: "shop"}})
+	require.NoError(t, err)
+	defer c.Close(ctx)
+	_, err = c.Publish(ctx, hub.Object{Name: "counter", Handler: note})
+	require.NoError(t, err)
+	for _, s := range []struct {
+		args []string
+		want string
+	}{
+		{[]string{"counter.add", "--", "5", "x"}, ` add [5,"x"]`},
+		{[]string{"counter.add", "--all"}, " add []"},
+		{[]string{"--event", "reload", "--selector", "appName=shop", "--", `{"a":1}`},
+			`reload  {"a":1}`},
+		{[]string{"--event", "stop", "--broadcast"}, "stop  "},
+	} {
+		r := pithos("", append([]string{"send"}, s.args...)...)
+		require.Equal(t, result{}, r, s.args)
+		require.Equal(t, s.want, <-got, s.args)
+	}
+	for _, s := range []struct{ args, want string }{
+		{"nosuch.add", `no object "nosuch": there are counter`},
+		{"--event x", "--event: to whom? want --selector, or --broadcast"},
+		{"--event x --broadcast --selector appName=a", "--broadcast and --selector: only one can " +
+			"be meant"},
+		{"--event x --broadcast a b", "--event x: 2 arguments, at most one"},
+		{"--event x --selector appName=other", `nobody is found by the selector ` +
+			`{"appName":"other"}`},
+		{"counter.add --broadcast", "--broadcast: only with --event"},
+	} {
+		r := pithos("", append([]string{"send"}, strings.Fields(s.args)...)...)
+		require.Equal(t, result{1, "", "pithos: " + s.want + "\n"}, r, s.args)
+	}
+}

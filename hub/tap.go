@@ -1,0 +1,316 @@
+package hub
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/pithos-ipc/pithos/transport"
+	"github.com/pithos-ipc/pithos/wire"
+)
+
+// The defaults of TapOptions.
+const (
+	DefaultTapBody   = 256
+	DefaultTapRate   = 50_000
+	DefaultTapBuffer = 4 << 20
+)
+
+const (
+	// tapTurn is how often a tap looks for what was recorded, and gets new leave to record.
+	tapTurn = 10 * time.Millisecond
+	// maxTapText is how many bytes of a name are recorded.
+	maxTapText = 256
+	// maxTapBody is how many bytes of a payload are recorded at most: names and numbers fit beside
+	// them.
+	maxTapBody = wire.MaxTapRecord - 8<<10
+	// maxTapBuffer is the largest buffer: it goes to the reader in one reply.
+	maxTapBuffer = 12 << 20
+	// maxTaps bounds the taps of a hub.
+	maxTaps = 16
+)
+
+// TapOptions say what a Tap records. The zero value records the frames of everybody.
+type TapOptions struct {
+	// Peer, Object and Method are what the names have to be, * standing for any text; "" lets
+	// everything pass. Peer is held against the sender and the receiver.
+	Peer   string `json:"peer,omitempty"`
+	Object string `json:"object,omitempty"`
+	Method string `json:"method,omitempty"`
+
+	// Kinds are the kinds of frames; none: all of them.
+	Kinds []wire.TapKind `json:"kinds,omitempty"`
+
+	// Body is how many bytes of a payload are kept. 0 means DefaultTapBody, a negative value none.
+	Body int `json:"body,omitempty"`
+
+	// Rate is how many frames a second are recorded at most, after those of a first second; what
+	// is over it is counted. It keeps the cost of a tap low however busy the hub is. 0 means
+	// DefaultTapRate, a negative value no limit.
+	Rate int `json:"rate,omitempty"`
+
+	// Buffer is how many bytes of records wait for the reader; what finds no room is counted.
+	// 0 means DefaultTapBuffer.
+	Buffer int `json:"buffer,omitempty"`
+}
+
+// check says whether the options make sense.
+func (o *TapOptions) check() error {
+	for _, k := range o.Kinds {
+		if k == wire.TapNote || k > wire.TapControl {
+			return fmt.Errorf("hub: tap: no kind of frames has the number %d", k)
+		}
+	}
+	if o.Body > maxTapBody {
+		return fmt.Errorf("hub: tap: bytes of a payload: %d, limit %d", o.Body, maxTapBody)
+	}
+	if o.Buffer < 0 || o.Buffer > maxTapBuffer {
+		return fmt.Errorf("hub: tap: bytes of the buffer: %d, limit %d", o.Buffer, maxTapBuffer)
+	}
+	return nil
+}
+
+// Tap begins to record frames that pass the hub. There are at most 16 taps at a time.
+func (h *Hub) Tap(o TapOptions) (*Tap, error) { return h.core.taps.open(o) }
+
+// Tap records the frames that pass a hub. Loops write records, one after the other, to a buffer of
+// fixed size; the reader takes the whole buffer and leaves an empty one, so that no loop ever waits
+// longer for the reader than two words take to change places.
+//
+//	loops --record--> active [ r | r | r |        ]
+//	                     ^ swapped v
+//	reader <---------  spare  [ r | r ]
+//
+// What is over the rate, or finds the buffer full, is not recorded; how many those were stands in
+// the next record.
+type Tap struct {
+	taps     *taps
+	want     TapOptions    // immutable
+	kinds    uint8         // a bit for each of want.Kinds, 0: all; immutable
+	filtered bool          // want leaves something out; immutable
+	epoch    uint64        // what the clock of transport.Now began at, in ns since 1970; immutable
+	credit   atomic.Int64  // frames that may be recorded in this turn; negative: so many were not
+	lost     atomic.Uint64 // frames that were not recorded, in all
+	closed   atomic.Bool
+
+	asked   atomic.Int32 // how often a peer that taps waits for what comes next
+	serving sync.Mutex   // held while it is told
+
+	mu     sync.Mutex
+	active []byte // whole records; guarded by mu, capacity want.Buffer
+	missed uint64 // frames that were not recorded since the last record; guarded by mu
+	names  []byte // of the record that is being written; guarded by mu
+
+	spare   []byte        // the reader's
+	renewed time.Duration // when credit was given last; the reader's
+}
+
+// taps are those of one hub. Nobody taps, mostly: then list is nil, and all that the frames pay is
+// to see that.
+type taps struct {
+	list atomic.Pointer[[]*Tap]
+	mu   sync.Mutex // held by who changes list
+}
+
+// on is who taps, nil if nobody does.
+func (t *taps) on() *[]*Tap { return t.list.Load() }
+
+// open adds a tap.
+func (t *taps) open(o TapOptions) (*Tap, error) {
+	if err := o.check(); err != nil {
+		return nil, err
+	}
+	if o.Body == 0 {
+		o.Body = DefaultTapBody
+	}
+	if o.Rate == 0 {
+		o.Rate = DefaultTapRate
+	}
+	if o.Buffer == 0 {
+		o.Buffer = DefaultTapBuffer
+	}
+	now := transport.Now()
+	tap := &Tap{taps: t, want: o, epoch: uint64(time.Now().UnixNano() - int64(now)), renewed: now,
+		active: make([]byte, 0, o.Buffer), spare: make([]byte, 0, o.Buffer)}
+	for _, k := range o.Kinds {
+		tap.kinds |= 1 << k
+	}
+	tap.filtered = tap.kinds != 0 || o.Peer != "" || o.Object != "" || o.Method != ""
+	if o.Rate > 0 {
+		tap.credit.Store(int64(o.Rate))
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	var all []*Tap
+	if l := t.list.Load(); l != nil {
+		all = *l
+	}
+	if len(all) >= maxTaps {
+		return nil, fmt.Errorf("hub: taps: %d, limit %d", len(all)+1, maxTaps)
+	}
+	all = append(slices.Clone(all), tap)
+	t.list.Store(&all)
+	return tap, nil
+}
+
+// leave takes the leave to record one more frame, if the rate gives it.
+func (t *Tap) leave() bool { return t.want.Rate < 0 || t.credit.Add(-1) >= 0 }
+
+// wants says whether p is of the kinds and has the names that are asked for. A peer is called by
+// its name, by its number as in #7, or by both.
+func (t *Tap) wants(p *passage) bool {
+	o := &t.want
+	return (t.kinds == 0 || t.kinds&(1<<p.kind) != 0) &&
+		(o.Object == "" || fits(o.Object, p.object)) &&
+		(o.Method == "" || p.called == "" && fits(o.Method, p.method) ||
+			p.called != "" && fits(o.Method, p.called)) &&
+		(o.Peer == "" || fitsPeer(o.Peer, p.from.title()) || fitsPeer(o.Peer, p.to.title()))
+}
+
+func fitsPeer(pattern string, title []byte) bool {
+	at := bytes.LastIndexByte(title, '#')
+	return fits(pattern, title) ||
+		at >= 0 && (fits(pattern, title[:at]) || fits(pattern, title[at:]))
+}
+
+// Matches says whether name is what pattern says, in which * stands for any text.
+func Matches(pattern, name string) bool { return fits(pattern, name) }
+
+func fits[T string | []byte](pattern string, name T) bool {
+	at, star, mark := 0, -1, 0 // star: behind the last *; mark: where its text may end
+	for i := 0; i < len(name); {
+		switch {
+		case at < len(pattern) && pattern[at] == '*':
+			at++
+			star, mark = at, i
+		case at < len(pattern) && pattern[at] == name[i]:
+			at++
+			i++
+		case star >= 0:
+			mark++
+			at, i = star, mark
+		default:
+			return false
+		}
+	}
+	return strings.Trim(pattern[at:], "*") == ""
+}
+
+// record writes p to the buffer, if there is room.
+func (t *Tap) record(p *passage) {
+	const numbers = 128 // bytes that all but names and payload take at most
+	object, called := clip(p.object), clip(p.called)
+	r := wire.TapRecord{Time: t.epoch + uint64(p.at), Kind: p.kind, ID: p.id, Sent: p.sent,
+		Size: uint64(len(p.payload)), From: p.from.title(), To: p.to.title(),
+		Method: clip(p.method), Copies: uint32(p.copies), Code: p.code,
+		Took: uint64(max(0, p.took)),
+		Body: p.payload[:max(0, min(len(p.payload), t.want.Body))]}
+	size := numbers + len(r.From) + len(r.To) + len(object) + len(r.Method) + len(called) +
+		len(r.Body)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if len(t.active)+size > cap(t.active) {
+		t.missed++
+		t.lost.Add(1)
+		return
+	}
+	r.Lost, t.missed = t.missed, 0
+	t.names = append(append(t.names[:0], object...), called...)
+	r.Object = t.names[:len(object)]
+	if called != "" {
+		r.Method = t.names[len(object):]
+	}
+	t.active = r.AppendTo(t.active)
+}
+
+// clip is the start of a name, as far as it is recorded.
+func clip[T string | []byte](name T) T { return name[:min(len(name), maxTapText)] }
+
+// Next waits until something was recorded, and returns it: whole records, one after the other, for
+// wire.ParseTapRecord, valid until Next is called again. Only one goroutine may call it at a time.
+// Errors: those of ctx, and ErrClosed after Close when all was returned.
+func (t *Tap) Next(ctx context.Context) ([]byte, error) {
+	timer := time.NewTimer(tapTurn)
+	defer timer.Stop()
+	for {
+		closed := t.closed.Load()
+		if b := t.take(); len(b) > 0 {
+			return b, nil
+		}
+		if closed {
+			return nil, ErrClosed
+		}
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-timer.C:
+			timer.Reset(tapTurn)
+		}
+	}
+}
+
+// take renews the leave to record, and takes what was recorded.
+func (t *Tap) take() []byte {
+	over := t.renew()
+	t.mu.Lock()
+	t.missed += over
+	t.active, t.spare = t.spare[:0], t.active
+	note := wire.TapRecord{}
+	if len(t.spare) == 0 {
+		note.Lost, t.missed = t.missed, 0
+	}
+	t.mu.Unlock()
+	if note.Lost > 0 {
+		note.Time = t.epoch + uint64(transport.Now())
+		t.spare = note.AppendTo(t.spare)
+	}
+	return t.spare
+}
+
+// renew gives leave to record as many frames as the rate allows since the last time, up to a
+// second's. It returns how many there have been without leave.
+func (t *Tap) renew() (over uint64) {
+	if t.want.Rate < 0 {
+		return 0
+	}
+	now := transport.Now()
+	rate := int64(t.want.Rate)
+	more := int64(float64(now-t.renewed) / float64(time.Second) * float64(rate))
+	if more == 0 {
+		return 0
+	}
+	t.renewed = now
+	for {
+		left := t.credit.Load()
+		if t.credit.CompareAndSwap(left, min(max(left, 0)+more, rate)) {
+			over = uint64(max(-left, 0))
+			t.lost.Add(over)
+			return over
+		}
+	}
+}
+
+// Lost is how many frames the tap was to record and has not: over its rate, or without room.
+func (t *Tap) Lost() uint64 { return t.lost.Load() + uint64(max(-t.credit.Load(), 0)) }
+
+// Close ends the tap: nothing is recorded any more, and Next returns what was. Closing again does
+// nothing.
+func (t *Tap) Close() {
+	if t.closed.Swap(true) {
+		return
+	}
+	t.taps.mu.Lock()
+	defer t.taps.mu.Unlock()
+	rest := slices.Clone(*t.taps.list.Load())
+	rest = slices.DeleteFunc(rest, func(o *Tap) bool { return o == t })
+	if len(rest) == 0 {
+		t.taps.list.Store(nil)
+		return
+	}
+	t.taps.list.Store(&rest)
+}

@@ -1,0 +1,273 @@
+package hub
+
+import (
+	"context"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/pithos-ipc/pithos/transport"
+	"github.com/pithos-ipc/pithos/wire"
+)
+
+// called makes a peer of that name and number.
+func called(name string, seq uint64) *peer {
+	p := &peer{seq: seq}
+	p.renameLocked(`{"appName":"` + name + `"}`)
+	return p
+}
+
+var web, calculator = called("web", 12), called("calculator", 3)
+
+// passing is a call on its way through a hub.
+func passing() *passage {
+	return &passage{at: transport.Now(), kind: wire.TapCall, id: 7, from: web, to: calculator,
+		copies: 1, object: "math", method: []byte("abs"),
+		payload: []byte(strings.Repeat("x", 300))}
+}
+
+// tapped are the records that tap has, after a turn of its reader.
+func tapped(t testing.TB, tap *Tap) []wire.TapRecord {
+	t.Helper()
+	b, err := tap.Next(t.Context())
+	require.NoError(t, err)
+	var all []wire.TapRecord
+	for len(b) > 0 {
+		r, n, err := wire.ParseTapRecord(b)
+		require.NoError(t, err)
+		all, b = append(all, r), b[n:]
+	}
+	return all
+}
+
+func openTap(t testing.TB, all *taps, o TapOptions) *Tap {
+	t.Helper()
+	tap, err := all.open(o)
+	require.NoError(t, err)
+	t.Cleanup(tap.Close)
+	return tap
+}
+
+func TestTapRecords(t *testing.T) {
+	var all taps
+	require.Nil(t, all.on())
+	tap := openTap(t, &all, TapOptions{Body: 100})
+	before := time.Now()
+	passing().pass(all.on())
+	got := tapped(t, tap)
+	require.Len(t, got, 1)
+	require.WithinRange(t, time.Unix(0, int64(got[0].Time)), before.Add(-time.Second), time.Now())
+	require.Len(t, got[0].Body, 100)
+	require.EqualValues(t, 300, got[0].Size)
+	require.Equal(t, "web#12 calculator#3 math abs", strings.Join([]string{string(got[0].From),
+		string(got[0].To), string(got[0].Object), string(got[0].Method)}, " "))
+
+	tap.Close()
+	tap.Close()
+	require.Nil(t, all.on())
+	_, err := tap.Next(t.Context())
+	require.ErrorIs(t, err, ErrClosed)
+}
+
+func TestTapFilters(t *testing.T) {
+	for name, c := range map[string]struct {
+		o    TapOptions
+		want bool
+	}{
+		"everything":       {TapOptions{}, true},
+		"sender":           {TapOptions{Peer: "web"}, true},
+		"receiver":         {TapOptions{Peer: "calc*"}, true},
+		"number":           {TapOptions{Peer: "#12"}, true},
+		"name and number":  {TapOptions{Peer: "calculator#3"}, true},
+		"another number":   {TapOptions{Peer: "web#1"}, false},
+		"another peer":     {TapOptions{Peer: "job"}, false},
+		"object":           {TapOptions{Object: "math"}, true},
+		"another object":   {TapOptions{Object: "mat"}, false},
+		"method":           {TapOptions{Method: "*b*"}, true},
+		"another method":   {TapOptions{Object: "math", Method: "floor"}, false},
+		"kind":             {TapOptions{Kinds: []wire.TapKind{wire.TapReply, wire.TapCall}}, true},
+		"another kind":     {TapOptions{Kinds: []wire.TapKind{wire.TapOneway}}, false},
+		"kind, not method": {TapOptions{Kinds: []wire.TapKind{wire.TapCall}, Method: "x"}, false},
+	} {
+		var all taps
+		tap := openTap(t, &all, c.o)
+		passing().pass(all.on())
+		require.Equal(t, c.want, len(tap.take()) > 0, name)
+	}
+}
+
+func TestMatches(t *testing.T) {
+	for _, c := range []struct {
+		pattern, name string
+		want          bool
+	}{
+		{"", "", true}, {"", "a", false}, {"a", "a", true}, {"a", "ab", false}, {"*", "", true},
+		{"*", "abc", true}, {"a*", "abc", true}, {"*c", "abc", true}, {"a*c", "abc", true},
+		{"a*c", "abd", false}, {"a*b*c", "aXXbYYbZc", true}, {"a*b*c", "aXXcYYb", false},
+		{"**a**", "a", true}, {"*ab", "aab", true}, {"a*", "ba", false}, {"*a*a*", "a", false},
+	} {
+		require.Equal(t, c.want, Matches(c.pattern, c.name), "%q %q", c.pattern, c.name)
+	}
+}
+
+func TestTapRefusesNonsense(t *testing.T) {
+	var all taps
+	for _, o := range []TapOptions{{Kinds: []wire.TapKind{wire.TapNote}},
+		{Kinds: []wire.TapKind{9}}, {Body: maxTapBody + 1}, {Buffer: -1},
+		{Buffer: maxTapBuffer + 1}} {
+		_, err := all.open(o)
+		require.ErrorContains(t, err, "hub: tap: ")
+	}
+	for range maxTaps {
+		openTap(t, &all, TapOptions{Buffer: 1})
+	}
+	_, err := all.open(TapOptions{})
+	require.EqualError(t, err, "hub: taps: 17, limit 16")
+}
+
+// The buffer is bounded, and what finds no room is counted to the frame.
+func TestTapFull(t *testing.T) {
+	var all taps
+	tap := openTap(t, &all, TapOptions{Buffer: 8 << 10, Rate: -1})
+	for range 1000 {
+		passing().pass(all.on())
+	}
+	first := tapped(t, tap)
+	require.Less(t, len(first), 30)
+	passing().pass(all.on())
+	second := tapped(t, tap)
+	require.Len(t, second, 1)
+	require.EqualValues(t, 1000, uint64(len(first))+second[0].Lost)
+	require.Equal(t, second[0].Lost, tap.Lost())
+	require.LessOrEqual(t, cap(tap.active), 8<<10)
+}
+
+// Over the rate nothing is recorded, and all of it counted; a second later there is room again.
+func TestTapRate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var all taps
+		tap := openTap(t, &all, TapOptions{Rate: 100})
+		pass := func(n int) (recorded int, lost uint64) {
+			for range n {
+				passing().pass(all.on())
+			}
+			for b := tap.take(); len(b) > 0; {
+				r, k, err := wire.ParseTapRecord(b)
+				require.NoError(t, err)
+				if r.Kind != wire.TapNote {
+					recorded++
+				}
+				lost += r.Lost
+				b = b[k:]
+			}
+			return recorded, lost
+		}
+		recorded, _ := pass(1000)
+		require.Equal(t, 100, recorded, "those of a first second")
+		require.EqualValues(t, 900, tap.Lost())
+
+		time.Sleep(time.Minute)
+		_, lost := pass(0)
+		require.EqualValues(t, 900, lost, "a record of its own, as there is no other")
+		recorded, lost = pass(50)
+		require.Equal(t, 50, recorded)
+		require.Zero(t, lost)
+
+		time.Sleep(100 * time.Millisecond)
+		pass(0)
+		recorded, _ = pass(1000)
+		require.Equal(t, 60, recorded, "what was left, and what a tenth of a second gives")
+		require.EqualValues(t, 900+940, tap.Lost())
+	})
+}
+
+// Who reads waits for no one, and nobody for the reader.
+func TestTapConcurrent(t *testing.T) {
+	var all taps
+	tap := openTap(t, &all, TapOptions{Buffer: 64 << 10})
+	const writers, each = 4, 5000
+	var done sync.WaitGroup
+	for range writers {
+		done.Go(func() {
+			for range each {
+				if list := all.on(); list != nil {
+					passing().pass(list)
+				}
+			}
+		})
+	}
+	go func() { done.Wait(); tap.Close() }()
+	var n, lost uint64
+	for {
+		b, err := tap.Next(context.Background())
+		if err != nil {
+			require.ErrorIs(t, err, ErrClosed)
+			break
+		}
+		for len(b) > 0 {
+			r, k, err := wire.ParseTapRecord(b)
+			require.NoError(t, err)
+			if r.Kind != wire.TapNote {
+				n++
+			}
+			lost += r.Lost
+			b = b[k:]
+		}
+	}
+	require.EqualValues(t, writers*each, n+lost)
+	require.Equal(t, tap.Lost(), lost)
+	require.Positive(t, n)
+}
+
+func TestTapNextEndsWithItsContext(t *testing.T) {
+	var all taps
+	tap := openTap(t, &all, TapOptions{})
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	_, err := tap.Next(ctx)
+	require.ErrorIs(t, err, context.Canceled)
+}
+
+// R32: to record a frame, or to leave it out, allocates nothing.
+func TestAllocsTap(t *testing.T) {
+	var all taps
+	openTap(t, &all, TapOptions{Rate: -1, Object: "*at*"})
+	openTap(t, &all, TapOptions{Rate: 1})
+	openTap(t, &all, TapOptions{Object: "none"})
+	r := passing()
+	require.Zero(t, testing.AllocsPerRun(1000, func() { r.pass(all.on()) }))
+}
+
+func BenchmarkTap(b *testing.B) {
+	for name, o := range map[string]*TapOptions{
+		"off": nil, "recorded": {Rate: -1, Buffer: maxTapBuffer}, "over the rate": {Rate: 1},
+		"filtered": {Object: "other"},
+	} {
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			var all taps
+			if o != nil {
+				tap := openTap(b, &all, *o)
+				ctx, cancel := context.WithCancel(b.Context())
+				var reading sync.WaitGroup
+				defer reading.Wait()
+				defer cancel()
+				reading.Go(func() {
+					for err := error(nil); err == nil; {
+						_, err = tap.Next(ctx)
+					}
+				})
+			}
+			r := passing()
+			for b.Loop() {
+				if list := all.on(); list != nil {
+					r.pass(list)
+				}
+			}
+		})
+	}
+}
