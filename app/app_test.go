@@ -113,6 +113,11 @@ func TestNoServices(t *testing.T) {
 	a, err := service.ParseAssignment(specs[0].Services)
 	require.NoError(t, err)
 	require.True(t, a.All, "every process runs what it knows")
+	require.Empty(t, a.Hub)
+	require.Empty(t, app.Socket(f, options))
+
+	f = parse(t, "/app", "name: a\nhub: {run: false, path: h}\nprocesses: {x: {command: y}}")
+	require.Equal(t, "/app/h", app.Socket(f, options), "somebody else's")
 }
 
 func TestProbes(t *testing.T) {

@@ -38,9 +38,10 @@ func Specs(f *procfile.File, o Options) ([]supervisor.Spec, error) {
 	return specs, nil
 }
 
-// Socket is the hub's socket: that of the file, else that of the options.
+// Socket is the hub's socket: that of the file, else that of the options, or "" if the application
+// has no hub.
 func Socket(f *procfile.File, o Options) string {
-	if f.Hub.Path != "" {
+	if f.Hub.Path != "" || !f.Hub.Run {
 		return f.Hub.Path
 	}
 	return o.Socket
@@ -89,7 +90,9 @@ func spec(f *procfile.File, p *procfile.Process, o Options,
 		return supervisor.Spec{}, err
 	}
 	env := slices.Clone(o.Env)
-	env = append(env, "PITHOS_SOCKET="+socket)
+	if socket != "" {
+		env = append(env, "PITHOS_SOCKET="+socket)
+	}
 	for _, vars := range [...]map[string]string{f.Env, p.Env} {
 		for _, name := range slices.Sorted(maps.Keys(vars)) {
 			env = append(env, name+"="+vars[name])

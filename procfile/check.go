@@ -53,6 +53,9 @@ func (r *reader) checkProcess(f *File, p *Process, names []string) {
 			r.failAt(at, "process %q is on demand, and no service is assigned to it", d.Name)
 		}
 	}
+	if p.Ready.Object != "" && !f.Hub.Run && f.Hub.Path == "" {
+		r.failAt(at+".ready.object", "wants a hub, and there is none")
+	}
 	if o := p.Restart; o.Delay > o.MaxDelay {
 		r.failAt(at+".restart.delay", "want at most max_delay, %s, not %s", o.MaxDelay, o.Delay)
 	}

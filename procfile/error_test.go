@@ -110,6 +110,8 @@ func TestErrors(t *testing.T) {
 			[]string{`:6:11: registry: want tls.cert and tls.key together`}},
 		{"a password", process("") + "\nregistry: {endpoints: x, password: c}",
 			[]string{`registry: want user and password together`}},
+		{"no hub", process("ready: {object: o}") + "\nhub: false",
+			[]string{`:5:13: processes.x.ready.object: wants a hub, and there is none`}},
 		{"no registry", process("") + "\nregistry: consul://x",
 			[]string{`:6:11: registry: want embedded, or a URL that begins with etcd:// or ` +
 				`etcds://`}},

@@ -55,7 +55,8 @@ func fileKind() kind[File] {
 func hubKind() kind[Hub] {
 	full := object([]field[Hub]{
 		in("run", flag(), func(h *Hub) *bool { return &h.Run },
-			"false: no hub is started; the one at path is used, which somebody else runs."),
+			"false: no hub is started. If there is a path the hub there is used, which somebody "+
+				"else runs."),
 		in("path", place(), func(h *Hub) *string { return &h.Path },
 			"Its socket: a path, or an abstract name after @. Default: the user's usual hub."),
 		in("pandora", flag(), func(h *Hub) *bool { return &h.Pandora },

@@ -103,8 +103,8 @@ func hubFree(ctx context.Context, f *procfile.File, socket string) error {
 		c.Close()
 		if time.Now().After(end) {
 			return fmt.Errorf("the hub's socket is taken: somebody listens at %s. Another one is "+
-				"chosen by --socket or hub.path in %s; with \"hub: {run: false}\" the "+
-				"application uses the hub that is there", socket, f.Path)
+				"chosen by --socket or hub.path in %s; with \"hub: {run: false, path: %s}\" the "+
+				"application uses the hub that is there", socket, f.Path, socket)
 		}
 		if !pause(ctx, 50*time.Millisecond) {
 			return ctx.Err()
