@@ -53,13 +53,21 @@ func hubSpec(f *procfile.File, o Options, socket string) supervisor.Spec {
 	if f.Hub.Pandora {
 		args = append(args, "--pandora")
 	}
+	for _, n := range [...]struct{ flag, value string }{
+		{"--policy", f.Hub.Policy}, {"--balancer", f.Hub.Balancer},
+	} {
+		if n.value != "" {
+			args = append(args, n.flag, n.value)
+		}
+	}
 	for _, n := range [...]struct {
 		flag  string
 		value int64
 	}{
 		{"--max-body", f.Hub.MaxBody}, {"--max-batch", f.Hub.MaxBatch},
 		{"--max-outbox", f.Hub.MaxOutbox}, {"--max-pending", int64(f.Hub.MaxPending)},
-		{"--max-conns", int64(f.Hub.MaxConns)},
+		{"--max-conns", int64(f.Hub.MaxConns)}, {"--max-queue", f.Hub.MaxQueue},
+		{"--max-total", f.Hub.MaxTotal},
 	} {
 		if n.value > 0 {
 			args = append(args, n.flag, strconv.FormatInt(n.value, 10))

@@ -64,7 +64,11 @@ type Hub struct {
 	MaxBatch   int64  // bytes
 	MaxOutbox  int64  // bytes
 	MaxPending int
+	MaxQueue   int64 // bytes
+	MaxTotal   int64 // bytes
 	MaxConns   int
+	Policy     string // for peers whose queue is full; empty: the hub's usual one
+	Balancer   string // empty: the hub's usual one
 	Log        supervisor.LogPolicy
 }
 

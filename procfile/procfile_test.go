@@ -49,7 +49,11 @@ hub:
   max_batch: 2MiB
   max_outbox: 3MiB
   max_pending: 4
+  max_queue: 6MiB
+  max_total: 7MiB
   max_conns: 5
+  policy: drop-oldest
+  balancer: random
   log: {file: log/hub.log}
 registry:
   endpoints: [one:2379, two]
@@ -101,8 +105,10 @@ func TestEveryField(t *testing.T) {
 	require.Equal(t, "shop", f.Name)
 	require.Equal(t, map[string]string{"TZ": "UTC", "PORT": "8080"}, f.Env)
 	require.Equal(t, procfile.Hub{Run: true, Path: "/app/run/hub.sock", Pandora: true,
-		MaxBody: 1 << 20, MaxBatch: 2 << 20, MaxOutbox: 3 << 20, MaxPending: 4, MaxConns: 5,
-		Log: supervisor.LogPolicy{File: "/app/log/hub.log", MaxSize: 10 << 20, MaxFiles: 5},
+		MaxBody: 1 << 20, MaxBatch: 2 << 20, MaxOutbox: 3 << 20, MaxPending: 4,
+		MaxQueue: 6 << 20, MaxTotal: 7 << 20, MaxConns: 5, Policy: "drop-oldest",
+		Balancer: "random",
+		Log:      supervisor.LogPolicy{File: "/app/log/hub.log", MaxSize: 10 << 20, MaxFiles: 5},
 	}, f.Hub)
 	require.Equal(t, "etcds://me:there%2F@one:2379,two/shop?ca=%2Fapp%2Fca.pem&"+
 		"cert=%2Fapp%2Fcert.pem&key=%2Fapp%2Fkey.pem&patient=true&server_name=etcd&ttl=20s",

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -62,15 +63,17 @@ func objectProbe(socket, name string) supervisor.Probe {
 			return err
 		}
 		defer c.Close(ctx)
-		for _, pid := range append([]int{i.PID}, descendants(i.PID)...) {
-			to := hub.Selector{ObjectName: name}
-			to.PID = strconv.Itoa(pid)
-			m := hub.Message{Action: hub.ActionEcho, Timeout: time.Second}
-			if _, err = c.Route(to).Do(ctx, m, nil); err == nil {
+		providers, err := c.Lookup(ctx, hub.Selector{ObjectName: name})
+		if err != nil {
+			return err
+		}
+		own := append([]int{i.PID}, descendants(i.PID)...)
+		for _, p := range providers {
+			if pid, err := strconv.Atoi(p.Selector.PID); err == nil && slices.Contains(own, pid) {
 				return nil
 			}
 		}
-		return fmt.Errorf("object %q is not published: %w", name, err)
+		return fmt.Errorf("object %q is not published", name)
 	}
 }
 

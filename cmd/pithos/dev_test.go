@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -22,6 +23,10 @@ import (
 
 	"github.com/creack/pty"
 	"github.com/stretchr/testify/require"
+
+	"github.com/pithos-ipc/pithos/balancer"
+	"github.com/pithos-ipc/pithos/hub"
+	"github.com/pithos-ipc/pithos/procfile"
 )
 
 // application writes a process file into a folder of its own, and sees to it that the hub and the
@@ -438,6 +443,81 @@ func main() {
 	require.Zero(t, r.wait())
 	require.Contains(t, r.output(), "x   | stopped in good order")
 	requireDead(t, pid[0])
+}
+
+// TestDevHubOptions wants each policy and balancer of the hub to have its name in process files, and
+// a hub to run with all options that a file has.
+func TestDevHubOptions(t *testing.T) {
+	const file = "name: a\nhub: {%s: %s}\nprocesses: {x: {command: y}}"
+	parse := func(field, value string) error {
+		_, err := procfile.Parse("/x", fmt.Appendf(nil, file, field, value), os.LookupEnv)
+		return err
+	}
+	for _, name := range balancer.Names() {
+		require.NoError(t, parse("balancer", name))
+	}
+	for p := hub.Block; p <= hub.Disconnect; p++ {
+		require.NoError(t, parse("policy", p.String()))
+		_, err := hub.ParsePolicy(p.String())
+		require.NoError(t, err)
+	}
+	dir := application(t, `
+name: a
+hub: {path: h.sock, pandora: true, max_body: 1MiB, max_batch: 1MiB, max_outbox: 2MiB,
+  max_pending: 100, max_queue: 1MiB, max_total: 8MiB, max_conns: 50, policy: drop-oldest,
+  balancer: random}
+processes: {x: {command: 'true', restart: never}}
+`)
+	t.Setenv("PANDORA_TMP_DIR", t.TempDir())
+	r := startDev(t, dir)
+	require.Zero(t, r.wait(), r.output())
+	require.Contains(t, r.output(), "listening at "+filepath.Join(dir, "h.sock"))
+}
+
+// TestDevObject has a process that is ready when its object is at the hub. A shell is in between,
+// and another process that has the same object does not count.
+func TestDevObject(t *testing.T) {
+	self, err := os.Executable()
+	require.NoError(t, err)
+	dir := application(t, fmt.Sprintf(`
+name: shop
+env: {PITHOS_TEST_BE_COMMAND: "", PITHOS_TEST_PUBLISH: greeter}
+processes:
+  first:
+    command: [sh, -c, '%[1]s -test.run TestPublishHelper; true']
+    ready: {object: greeter}
+  second:
+    command:
+      - sh
+      - -c
+      - 'while ! test -f go; do sleep 0.02; done; %[1]s -test.run TestPublishHelper; true'
+    ready: {object: greeter, interval: 20ms}
+    depends_on: first
+`, self))
+	r := startDev(t, "--registry", "etcd://127.0.0.1:1", dir)
+	r.sees(`first: ready, pid \d+`)
+	r.sees(`first  \| published, .*"process":"first".*"registry":"etcd://127.0.0.1:1"`)
+	require.NotContains(t, r.output(), "second: ready")
+	putFile(t, "", dir, "go")
+	r.sees(`second \| published`)
+	r.sees(`second: ready, pid \d+`)
+	r.signal(os.Interrupt)
+	require.Zero(t, r.wait())
+}
+
+// TestPublishHelper is a process of TestDevObject.
+func TestPublishHelper(t *testing.T) {
+	name := os.Getenv("PITHOS_TEST_PUBLISH")
+	if name == "" {
+		return
+	}
+	ctx := context.Background()
+	c, err := hub.Join(ctx, os.Getenv(socketVariable), hub.JoinOptions{})
+	require.NoError(t, err)
+	_, err = c.Publish(ctx, hub.Object{Name: name})
+	require.NoError(t, err)
+	fmt.Println("published,", os.Getenv("PITHOS_SERVICES"))
+	select {} // until it is killed
 }
 
 func TestDevFlags(t *testing.T) {

@@ -85,8 +85,12 @@ func newRoot() *cobra.Command {
 		Use:   "pithos",
 		Short: "An IPC kernel for Linux: frames, calls and a hub over Unix sockets",
 		Long: `Pithos connects the processes of one machine: over Unix sockets they call each other,
-by way of a hub that knows who offers what.`,
-		Example: `  pithos hub --pandora          run a hub that Pandora's clients find, too
+by way of a hub that knows who offers what. It keeps the processes of an application running, as
+its process file says.`,
+		Example: `  pithos init                   write a process file, pithos.yaml
+  pithos dev                    run its processes, with everything visible
+  pithos start                  run them in the background; then ps, log, reload, stop
+  pithos hub --pandora          run a hub that Pandora's clients find, too
   pithos ping -c 3              see whether it answers, and how fast
   pithos ls                     who is there, and what is published
   pithos call math.abs -- -1    call a method of an object
