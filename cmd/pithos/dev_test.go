@@ -27,6 +27,7 @@ import (
 	"github.com/pithos-ipc/pithos/balancer"
 	"github.com/pithos-ipc/pithos/hub"
 	"github.com/pithos-ipc/pithos/procfile"
+	"github.com/pithos-ipc/pithos/transport"
 )
 
 // application writes a process file into a folder of its own, and sees to it that the hub and the
@@ -445,8 +446,8 @@ func main() {
 	requireDead(t, pid[0])
 }
 
-// TestDevHubOptions wants each policy and balancer of the hub to have its name in process files, and
-// a hub to run with all options that a file has.
+// TestDevHubOptions wants each policy and balancer of the hub to have its name in process files,
+// and a hub to run with all options that a file has.
 func TestDevHubOptions(t *testing.T) {
 	const file = "name: a\nhub: {%s: %s}\nprocesses: {x: {command: y}}"
 	parse := func(field, value string) error {
@@ -514,7 +515,7 @@ func TestPublishHelper(t *testing.T) {
 	ctx := context.Background()
 	c, err := hub.Join(ctx, os.Getenv(socketVariable), hub.JoinOptions{})
 	require.NoError(t, err)
-	_, err = c.Publish(ctx, hub.Object{Name: name})
+	_, err = c.Publish(ctx, hub.Object{Name: name, Handler: &transport.Mux{}})
 	require.NoError(t, err)
 	fmt.Println("published,", os.Getenv("PITHOS_SERVICES"))
 	select {} // until it is killed
