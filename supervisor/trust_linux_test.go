@@ -16,7 +16,7 @@ func TestTrusted(t *testing.T) {
 	require.True(t, trusted(of(us)))
 	require.True(t, trusted(of(0)))
 	require.False(t, trusted(of(us+1)))
-	require.False(t, trusted(of(65534)))
+	require.False(t, trusted(of(us+65534)))
 	require.False(t, trusted(nil), "no credentials")
 	require.False(t, trusted([]byte{1, 2, 3}))
 
