@@ -2,6 +2,12 @@ package hub
 
 import (
 	"context"
+	"go/ast"
+	"go/format"
+	"go/parser"
+	"go/token"
+	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -270,4 +276,52 @@ func BenchmarkTap(b *testing.B) {
 			}
 		})
 	}
+}
+
+// R32: switched off a tap costs one atomic load, by the way the code is made: whatever shows a frame
+// to those who tap stands behind taps.on, which is nothing but that load.
+func TestR32OffIsOneLoad(t *testing.T) {
+	files, err := filepath.Glob("*.go")
+	require.NoError(t, err)
+	guarded := 0
+	for _, name := range files {
+		if strings.HasSuffix(name, "_test.go") {
+			continue
+		}
+		f, err := parser.ParseFile(token.NewFileSet(), name, nil, 0)
+		require.NoError(t, err)
+		ast.Inspect(f, func(n ast.Node) bool {
+			if fn, ok := n.(*ast.FuncDecl); ok {
+				switch fn.Name.Name {
+				case "on":
+					require.Equal(t, "return t.list.Load()", source(t, fn.Body.List[0]))
+					require.Len(t, fn.Body.List, 1)
+				case "passRequest", "passDown":
+					return false // called from behind the guard, as is checked below
+				}
+			}
+			if guard, ok := n.(*ast.IfStmt); ok && guard.Init != nil &&
+				source(t, guard.Init) == "taps := c.taps.on()" {
+				require.True(t, strings.HasPrefix(source(t, guard.Cond), "taps != nil"))
+				guarded++
+				return false
+			}
+			if call, ok := n.(*ast.CallExpr); ok {
+				if s, ok := call.Fun.(*ast.SelectorExpr); ok &&
+					slices.Contains([]string{"pass", "passRequest", "passDown"}, s.Sel.Name) {
+					t.Errorf("%s shows a frame without asking whether somebody taps", name)
+				}
+			}
+			return true
+		})
+	}
+	require.GreaterOrEqual(t, guarded, 8)
+}
+
+// source is a node as gofmt writes it.
+func source(t *testing.T, n ast.Node) string {
+	t.Helper()
+	var b strings.Builder
+	require.NoError(t, format.Node(&b, token.NewFileSet(), n))
+	return b.String()
 }
