@@ -15,8 +15,12 @@ import (
 // eventBatch is how many events a loop takes at a time.
 const eventBatch = 128
 
-// maxHot is how many connections a loop keeps reading without asking epoll first.
-const maxHot = 2
+// maxHot is how many connections a loop keeps reading without asking epoll first; maxHotLanes is how
+// many that are rings, of which a look costs next to nothing.
+const (
+	maxHot      = 2
+	maxHotLanes = 64
+)
 
 // tick is how often a loop looks after the connections that are parked, and after deadlines that
 // came up while it was busy.
@@ -94,6 +98,7 @@ type loop struct {
 	posted  posted
 	tenants tenants
 	hot     [2][]*econn // read lease held, read in every turn; the second is spare; loop only
+	lanes   int         // how many of hot[0] are rings; loop only
 	parked  []*econn    // looked after every tick; loop only
 	reaps   []*econn    // dead ones whose leases are not back; loop only
 	tickAt  int64       // loop only
@@ -104,6 +109,7 @@ type loop struct {
 
 // posted is what others want the loop to do.
 type posted struct {
+	some    atomic.Bool // there is something; written under mu
 	mu      sync.Mutex
 	errands *econn // chain of connections with something to do, guarded by mu
 	last    *econn // guarded by mu
@@ -205,6 +211,7 @@ func (l *loop) post(c *econn, bits uint32) {
 		l.posted.last.errands.next = c
 	}
 	l.posted.last = c
+	l.posted.some.Store(true)
 	l.posted.mu.Unlock()
 	l.wake()
 }
@@ -213,6 +220,7 @@ func (l *loop) post(c *econn, bits uint32) {
 func (l *loop) call(f func()) {
 	l.posted.mu.Lock()
 	l.posted.jobs = append(l.posted.jobs, f)
+	l.posted.some.Store(true)
 	l.posted.mu.Unlock()
 	l.wake()
 }
@@ -259,13 +267,14 @@ func (l *loop) killAll() bool {
 
 // runErrands does what was posted.
 func (l *loop) runErrands() bool {
+	if !l.posted.some.Load() && len(l.reaps) == 0 {
+		return false
+	}
 	l.posted.mu.Lock()
 	c, jobs := l.posted.errands, l.posted.jobs
 	l.posted.errands, l.posted.last, l.posted.jobs = nil, nil, nil
+	l.posted.some.Store(false)
 	l.posted.mu.Unlock()
-	if c == nil && jobs == nil && len(l.reaps) == 0 {
-		return false
-	}
 	for _, f := range jobs {
 		f()
 	}
@@ -289,7 +298,7 @@ func (l *loop) readHot() bool {
 	if len(hot) == 0 {
 		return false
 	}
-	l.hot[0], l.hot[1] = l.hot[1][:0], hot
+	l.hot[0], l.hot[1], l.lanes = l.hot[1][:0], hot, 0
 	some := false
 	for i, c := range hot {
 		hot[i] = nil
@@ -304,11 +313,23 @@ func (l *loop) readHot() bool {
 // keepHot keeps a connection whose read lease the loop holds among the hot ones; it reports false
 // when there are enough of them.
 func (l *loop) keepHot(c *econn) bool {
-	if len(l.hot[0]) >= maxHot {
+	n, most := len(l.hot[0])-l.lanes, maxHot
+	if c.lane.in != nil {
+		n, most = l.lanes, maxHotLanes
+	}
+	if n >= most {
 		return false
 	}
-	l.hot[0] = append(l.hot[0], c)
+	l.addHot(c)
 	return true
+}
+
+// addHot is keepHot for one that has a place.
+func (l *loop) addHot(c *econn) {
+	l.hot[0] = append(l.hot[0], c)
+	if c.lane.in != nil {
+		l.lanes++
+	}
 }
 
 // coolDown gives the leases of all hot connections back and arms them.
@@ -317,7 +338,7 @@ func (l *loop) coolDown() {
 		l.hot[0][i] = nil
 		c.cool()
 	}
-	l.hot[0] = l.hot[0][:0]
+	l.hot[0], l.lanes = l.hot[0][:0], 0
 }
 
 // afterBatch frees the slots of connections that were closed; no event of the batch can refer to
@@ -391,14 +412,18 @@ func (l *loop) expire(now int64) {
 // poll asks epoll: at once when there is work, again and again as long as spinning pays, and then
 // it blocks.
 func (l *loop) poll(busy bool) int {
+	polls, every := pollsPerYield, epollEvery
+	if l.lanes > 0 && l.lanes == len(l.hot[0]) {
+		polls, every = lanePolls, laneEpoll
+	}
 	if busy {
-		if len(l.hot[0]) > 0 && !l.spin.askEpoll() {
+		if len(l.hot[0]) > 0 && !l.spin.askEpoll(every) {
 			return 0
 		}
 		return epollPoll(l.ep, l.events[:])
 	}
-	if l.spin.again() {
-		if len(l.hot[0]) > 0 && !l.spin.askEpoll() {
+	if l.spin.again(polls) {
+		if len(l.hot[0]) > 0 && !l.spin.askEpoll(every) {
 			return 0
 		}
 		n := epollPoll(l.ep, l.events[:])

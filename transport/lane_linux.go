@@ -59,6 +59,7 @@ type laneState struct {
 	in     *ring                     // what is read from; nil: the socket; read lease
 	out    *ring                     // what is written to; nil: the socket; write lease
 	due    bool                      // a client's: an offer is to come; read lease
+	up     atomic.Bool               // out is set, for who has no lease yet
 	taken  bool                      // a client has accepted; read lease
 	closed bool                      // unmapped; guarded by arming.mu
 }
@@ -240,6 +241,7 @@ func (c *econn) switchOut() {
 func (c *econn) switched() {
 	l := c.lane.at.Load()
 	c.lane.out = &l.out
+	c.lane.up.Store(true)
 	a := &c.arming
 	a.mu.Lock()
 	a.ringOut = true
@@ -257,17 +259,6 @@ func (c *econn) listenRing() {
 	defer a.mu.Unlock()
 	a.ringIn = true
 	c.modifyLocked()
-}
-
-// ringBell wakes the loop of the peer. It cannot block, whatever the peer does: of an eventfd that
-// two processes share it could take O_NONBLOCK away.
-func (c *econn) ringBell() {
-	l := c.lane.at.Load()
-	if !l.bellsOn.Load() {
-		return // see switched
-	}
-	c.count.bells.Add(1)
-	sendOne(c.fd, []byte{0})
 }
 
 // lanePoll looks whether the ring has something to read.
@@ -308,68 +299,6 @@ func (c *econn) laneRecv(b []byte) (int, unix.Errno) {
 		c.ringBell()
 	}
 	return n, 0
-}
-
-// laneSend writes as much of vecs as the ring has room for. Descriptors go ahead, on the socket.
-func (c *econn) laneSend(vecs [][]byte, files []int) (int, unix.Errno) {
-	r := c.lane.out
-	if len(files) > 0 {
-		_, e := send(c.fd, [][]byte{{1}}, files)
-		c.out.noCarrier.Store(e != 0)
-		if e != 0 {
-			return 0, e
-		}
-		c.out.w.files = nil
-	}
-	sent, last := 0, r.told
-	for _, v := range vecs {
-		for len(v) > 0 {
-			n, err := r.free(len(v))
-			if err == nil && n == 0 && r.shared.tail.Load() != r.told {
-				err = errRing
-			}
-			if err != nil {
-				c.violation(err)
-				return sent, unix.EPIPE
-			}
-			if n == 0 {
-				c.publish()
-				if sent == 0 {
-					return 0, unix.EAGAIN
-				}
-				return sent, 0
-			}
-			n = min(n, len(v), laneChunk)
-			r.at += uint64(copy(r.room(n), v))
-			v = v[n:]
-			sent += n
-			if r.at-last >= laneChunk {
-				c.publish()
-				last = r.at
-			}
-		}
-	}
-	c.publish()
-	return sent, 0
-}
-
-// publish shows the peer what was written to the ring, and wakes it if it sleeps. Write lease held.
-func (c *econn) publish() {
-	r := c.lane.out
-	if r.at == r.told {
-		return
-	}
-	if raceEnabled {
-		_, _ = unix.Write(c.fd, nil) // see laneRecv
-	}
-	switch r.publish() {
-	case awake:
-	case sleepLeader:
-		c.count.bells.Add(1)
-		r.rouse()
-	default:
-		c.ringBell()
-	}
 }
 
 // laneEvent handles what epoll reported of the socket of a lane. Loop only.
@@ -475,6 +404,7 @@ func (c *econn) dropLane() {
 	if l == nil {
 		return
 	}
+	c.lane.up.Store(false)
 	c.lane.in, c.lane.out = nil, nil
 	c.lane.at.Store(nil)
 	closeFiles(l.files)

@@ -225,6 +225,10 @@ func (c *econn) takeForLeader() bool {
 func (c *econn) leadReads(ctx context.Context, s *slot, id uint32, until int64) bool {
 	c.lead.slot = s
 	tryRead, yielded := c.lead.spin.budget > 0, false
+	most := pollsPerYield
+	if c.lane.in != nil {
+		most = lanePolls
+	}
 	for turn := 1; ; turn++ {
 		o := readEmpty
 		if tryRead || c.in.left {
@@ -259,7 +263,7 @@ func (c *econn) leadReads(ctx context.Context, s *slot, id uint32, until int64) 
 			tryRead, yielded = true, false
 			continue
 		}
-		if c.lead.spin.again() {
+		if c.lead.spin.again(most) {
 			if turn&63 == 0 && overtime(ctx, until) != nil {
 				c.retire()
 				return true
@@ -390,7 +394,9 @@ func (c *econn) retire() {
 	}
 	p.slot = nil
 	c.leaveWrites()
-	c.in.release(c.pub.group)
+	if c.lane.in == nil { // else the tick does it, if there is no other call before
+		c.in.release(c.pub.group)
+	}
 	c.in.lease.Store(leaseParked)
 	if c.calls.waiting() > 1 || !p.inPark.Load() {
 		c.unpark()

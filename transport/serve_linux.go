@@ -302,6 +302,10 @@ func (c *econn) reply(r *Request, f replyFrame) error {
 	}
 	if n <= copyMax {
 		h := wire.Header{Flags: f.flags(), ID: r.id, Length: uint32(m.Size() + n)}
+		if (!onLoop || c.alone()) && c.direct(h, &m, f.body, f.gather) {
+			c.over(r)
+			return nil
+		}
 		if onLoop {
 			c.out.putCorked(c.pub.group, corkUrgent, h, &m, f.body, f.gather)
 			c.dirty = true

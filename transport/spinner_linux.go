@@ -24,6 +24,8 @@ const (
 	maxPause      = time.Second            // doubled up to this if the first yield then is slow
 	epollEvery    = 4                      // hot turns between two looks at epoll
 	maxSkip       = 31                     // waits without spinning after many in vain
+	lanePolls     = 100                    // pollsPerYield of a ring, where a poll is a load
+	laneEpoll     = 64                     // epollEvery, when all that is hot is a ring
 )
 
 // spinner decides, for one waiter at a time (a loop, or the leader of a connection), whether to
@@ -34,7 +36,7 @@ const (
 type spinner struct {
 	budget int64 // ns; 0: never; immutable
 
-	until    int64 // end of this spin; 0: none under way
+	until    int64 // end of this spin; 0: none under way, untimed: nobody has looked at the clock
 	polls    int   // since the last yield
 	yields   int   // since the last Gosched
 	turnAt   int64 // of the last Gosched
@@ -64,16 +66,23 @@ func (s *spinner) active() {
 	s.until = 0
 }
 
-// again says whether to poll once more. It yields now and then.
-func (s *spinner) again() bool {
+// untimed is until in a spin that is too young for the clock.
+const untimed = -1
+
+// again says whether to poll once more. It yields after most polls.
+func (s *spinner) again(most int) bool {
 	if s.budget == 0 || s.skip > 0 {
 		return false
 	}
 	if s.until == 0 {
-		return s.begin(nanotime())
+		if s.offUntil != 0 {
+			return s.begin(nanotime())
+		}
+		s.until, s.polls, s.yields = untimed, 0, 0
+		return true
 	}
 	s.polls++
-	if s.polls < pollsPerYield && !s.shared {
+	if s.polls < most && !s.shared {
 		return true
 	}
 	s.polls = 0
@@ -85,6 +94,7 @@ func (s *spinner) begin(now int64) bool {
 	if now < s.offUntil {
 		return false
 	}
+	s.offUntil = 0
 	s.until = now + s.budget
 	s.turnAt = now
 	s.polls, s.yields = 0, 0
@@ -94,6 +104,9 @@ func (s *spinner) begin(now int64) bool {
 // yield gives the processor to others, then judges whether spinning still pays.
 func (s *spinner) yield() bool {
 	before := nanotime()
+	if s.until == untimed {
+		s.until, s.turnAt = before+s.budget, before
+	}
 	if before >= s.until {
 		s.until = 0
 		s.vain = min(2*s.vain+1, maxSkip)
@@ -154,9 +167,9 @@ func (s *spinner) slept(began int64, woken bool) {
 }
 
 // askEpoll says, in a hot turn, whether it is time to look at the other connections.
-func (s *spinner) askEpoll() bool {
+func (s *spinner) askEpoll(every int) bool {
 	s.asked++
-	if s.asked < epollEvery {
+	if s.asked < every {
 		return false
 	}
 	s.asked = 0

@@ -64,11 +64,11 @@ func TestR21NoSpinWhereItIsInVain(t *testing.T) {
 	s := &spinner{budget: 1} // over before the first yield
 	inVain := func(want int) {
 		t.Helper()
-		for s.again() {
+		for s.again(pollsPerYield) {
 		}
 		require.Equal(t, want, s.skip)
 		for range want {
-			require.False(t, s.again(), "%d waits to come without spinning", s.skip)
+			require.False(t, s.again(pollsPerYield), "%d waits to come without spinning", s.skip)
 			s.slept(0, true)
 		}
 		require.Zero(t, s.skip)
@@ -78,11 +78,11 @@ func TestR21NoSpinWhereItIsInVain(t *testing.T) {
 	}
 	inVain(maxSkip)
 	inVain(maxSkip)
-	require.True(t, s.again())
+	require.True(t, s.again(pollsPerYield))
 	s.active() // it paid
 	inVain(1)
 	inVain(3)
-	for s.again() {
+	for s.again(pollsPerYield) {
 	}
 	s.slept(nanotime()+int64(time.Hour), false)
 	require.Equal(t, 6, s.skip, "nobody woke it")
@@ -97,7 +97,7 @@ func TestR21NoSpinWithoutBudget(t *testing.T) {
 	var s spinner
 	s.init(0)
 	for range 100 {
-		require.False(t, s.again())
+		require.False(t, s.again(pollsPerYield))
 		s.slept(nanotime(), true)
 		s.active()
 	}
@@ -124,7 +124,7 @@ func requirePause(t *testing.T, s *spinner, slow int, pause time.Duration) {
 	}
 	require.Equal(t, at+int64(pause), s.offUntil)
 	require.Zero(t, s.until, "the spin is over")
-	require.False(t, s.again(), "nor does another begin,")
+	require.False(t, s.again(pollsPerYield), "nor does another begin,")
 	require.False(t, s.begin(s.offUntil-1), "until %v have gone by", pause)
 }
 

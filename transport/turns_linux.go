@@ -16,6 +16,9 @@ func (c *econn) turn() { c.after(c.readGuarded()) }
 // hotTurn is turn for a connection that the loop kept; it reports whether something came.
 func (c *econn) hotTurn() bool {
 	o := c.readGuarded()
+	if o == readSome && (c.in.busy || c.in.w > relayMost) {
+		c.loop.spin.asked += laneEpoll / 4 // that took a while: the others are to have their turn
+	}
 	if c.dirty { // by a callback of another connection
 		c.dirty = false
 		c.flushOrArm()
@@ -26,7 +29,7 @@ func (c *econn) hotTurn() bool {
 			c.out.stalled.Store(false)
 			c.flushOrArm()
 		}
-		c.loop.hot[0] = append(c.loop.hot[0], c) // its place was free a moment ago
+		c.loop.addHot(c) // its place was free a moment ago
 		return c.count.bytesOut.Load() != before
 	}
 	c.after(o)
