@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"strconv"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -43,6 +44,7 @@ var roles = map[string]func(order) error{
 	"endless":   childCallsForEver,
 	"sends":     childSends,
 	"floods":    childFloods,
+	"counts":    childCounts,
 	"idle":      func(order) error { fmt.Println("ready"); select {} },
 	"dials":     childDials,
 	"listens":   childListens,
@@ -212,6 +214,31 @@ func childSends(o order) error {
 		return err
 	}
 	select {}
+}
+
+// childCounts counts the oneways that its parent sends, answers "count" with their number and
+// everything else with the same, until it is killed.
+func childCounts(o order) error {
+	var n atomic.Int64
+	c, err := transport.Dial(background, o.Address, o.of(handler(func(r *transport.Request) {
+		switch {
+		case r.Oneway():
+			n.Add(1)
+		case string(r.Method()) == "count":
+			_ = r.Reply([]byte(strconv.FormatInt(n.Load(), 10)))
+		default:
+			echo(r)
+		}
+	})))
+	if err != nil {
+		return err
+	}
+	if err := c.Ping(background); err != nil {
+		return err
+	}
+	fmt.Println("ready")
+	<-c.Done()
+	return nil
 }
 
 // childFloods sends oneways without a pause, is "ready" after the first Count of them, and prints
