@@ -104,6 +104,11 @@ func (c *econn) read(leader bool) outcome {
 		if o := c.lanePoll(); o != readSome {
 			return o
 		}
+		if !leader {
+			if o, done := c.borrow(); done {
+				return o
+			}
+		}
 	}
 	c.pub.stamp = 0
 	n, e := c.fill()
@@ -348,12 +353,17 @@ func (c *econn) whole(h wire.Header, body []byte) bool {
 			return false
 		}
 	}
+	return c.admit(h, payload, int64(wire.HeaderSize+len(body)))
+}
+
+// admit serves a call or oneway whose meta is in the loop's request.
+func (c *econn) admit(h wire.Header, payload []byte, cost int64) bool {
+	r := &c.loop.serve.req
 	if len(payload) > c.set.Limits.MaxBody {
 		c.violation(&LimitError{What: "body bytes", Value: int64(len(payload)),
 			Limit: int64(c.set.Limits.MaxBody)})
 		return false
 	}
-	cost := int64(wire.HeaderSize + len(body))
 	if !c.receive(cost) {
 		return false
 	}

@@ -2,7 +2,10 @@ package transport
 
 import (
 	"errors"
+	"fmt"
 	"math/bits"
+
+	"github.com/pithos-ipc/pithos/wire"
 )
 
 // LaneMode says whether the frames of a connection may travel through shared memory instead of the
@@ -48,6 +51,36 @@ func (s *settings) laneBuilt() error {
 	if s.Socket.Lane == LaneRequired && (s.portable || !hasLanes) {
 		return ErrNoLane
 	}
+	return nil
+}
+
+// filled is m with the payload that Fill makes.
+func (m *Message) filled() (Message, error) {
+	n := *m
+	n.Body, n.Gather, n.Fill = make([]byte, m.Size), nil, nil
+	return n, guardFill(m.Fill, n.Body)
+}
+
+// filled is f with the payload that its fill makes, or the error that this has come to.
+func (f *replyFrame) filled() replyFrame {
+	if f.fill == nil {
+		return *f
+	}
+	b := make([]byte, f.room)
+	if err := guardFill(f.fill, b); err != nil {
+		return replyFrame{code: wire.CodeInternal, body: stringBytes(err.Error())}
+	}
+	return replyFrame{body: b}
+}
+
+// guardFill runs fill, whose panic is an error.
+func guardFill(fill func([]byte), b []byte) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("transport: Fill panicked: %v", p)
+		}
+	}()
+	fill(b)
 	return nil
 }
 

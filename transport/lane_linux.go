@@ -54,14 +54,15 @@ type lane struct {
 
 // laneState is what a connection knows of its lane.
 type laneState struct {
-	at     atomic.Pointer[lane]      // once it is mapped
-	why    atomic.Pointer[LaneStats] // what Stats says
-	in     *ring                     // what is read from; nil: the socket; read lease
-	out    *ring                     // what is written to; nil: the socket; write lease
-	due    bool                      // a client's: an offer is to come; read lease
-	up     atomic.Bool               // out is set, for who has no lease yet
-	taken  bool                      // a client has accepted; read lease
-	closed bool                      // unmapped; guarded by arming.mu
+	at       atomic.Pointer[lane]      // once it is mapped
+	why      atomic.Pointer[LaneStats] // what Stats says
+	in       *ring                     // what is read from; nil: the socket; read lease
+	out      *ring                     // what is written to; nil: the socket; write lease
+	due      bool                      // a client's: an offer is to come; read lease
+	up       atomic.Bool               // out is set, for who has no lease yet
+	taken    bool                      // a client has accepted; read lease
+	meta     []byte                    // of what is handed over in place; read lease
+	borrowed int                       // bytes of the ring that are; read lease
 }
 
 // laneWanted says whether this side is for a lane with its peer; if not, why.
@@ -264,6 +265,9 @@ func (c *econn) listenRing() {
 // lanePoll looks whether the ring has something to read.
 func (c *econn) lanePoll() outcome {
 	l := c.lane.at.Load()
+	if c.lane.borrowed > 0 {
+		c.giveRingBack() // the handler has panicked
+	}
 	gone := l.gone.Load() // before the ring: what a peer wrote before it died is there then
 	r := c.lane.in
 	r.rise()

@@ -28,7 +28,7 @@ func (c *econn) do(ctx context.Context, m Message, buf []byte) ([]byte, error) {
 	}
 	var meta wire.Meta
 	m.meta(&meta, timeout)
-	cost := int64(frameSize(meta.Size(), m.size(), true))
+	cost := m.cost(&meta)
 	s, err := c.calls.acquire(c, cost)
 	if err == ErrFull {
 		s, err = c.calls.wait(ctx, c, cost, true, timeout)

@@ -62,6 +62,12 @@ type SocketOptions struct {
 	Backlog       int      // of listen(2); 0: 1,024
 	Lane          LaneMode // whether frames may travel through shared memory
 	Ring          int      // bytes of each ring of lanes that this side offers; 0: DefaultRing
+
+	// InPlace is for peers that are trusted: bodies of at least so many bytes, which came through
+	// shared memory in one frame, are handed to handlers, and to callbacks of calls without a
+	// buffer, where the peer wrote them. Until these return the peer can change the bytes under
+	// their hands: what was checked may be different when it is used. 0: every body is copied out.
+	InPlace int
 }
 
 // Limits bound a connection. A zero field means its default, which is the constant of its name;
@@ -186,10 +192,16 @@ func (s *settings) hello() wire.Hello {
 
 // Message is an outgoing call or oneway in full. What it points to is the caller's: it is read
 // until the function that got the Message has returned, and is not kept.
+//
+// Fill is called once, with Size bytes whose content is left over, before that function returns. On
+// a shared-memory lane with room they are where the peer will read them, else in a buffer. Fill
+// must not block nor use the connection; its panic is an error of the call.
 type Message struct {
 	Method  string        // which handler of a Mux; at most wire.MaxMethod bytes
 	Body    []byte        // the payload
 	Gather  [][]byte      // further pieces of the payload, sent behind Body without joining them
+	Size    int           // with Fill: bytes of the payload
+	Fill    func([]byte)  // writes a payload of Size bytes, in place of Body and Gather
 	Timeout time.Duration // 0: none but the context's
 	Files   []File        // descriptors that travel with it; they stay the caller's
 	Trace   []byte        // W3C trace context, at most wire.MaxTrace bytes
@@ -205,6 +217,9 @@ type Message struct {
 
 // size is the length of the payload in bytes.
 func (m *Message) size() int {
+	if m.Fill != nil {
+		return m.Size
+	}
 	n := len(m.Body)
 	for _, p := range m.Gather {
 		n += len(p)

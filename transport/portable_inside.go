@@ -174,6 +174,7 @@ func (e *portable) reply(r *Request, f replyFrame) error {
 	if !r.answered.CompareAndSwap(false, true) {
 		return ErrReplied
 	}
+	f = f.filled()
 	m := replyMessage(r.id, &f)
 	e.mu.Lock()
 	err := e.life.err

@@ -377,6 +377,17 @@ func (e *portable) newSending(ctx context.Context, m *Message, c *call) (*sendin
 		}
 		return nil, 0, context.DeadlineExceeded
 	}
+	if m.Fill != nil {
+		if limit := e.peerMaxBody(); uint64(m.Size) > uint64(limit) {
+			return nil, 0, &LimitError{What: "body bytes", Value: int64(m.Size),
+				Limit: int64(limit)}
+		}
+		n, err := m.filled()
+		if err != nil {
+			return nil, 0, err
+		}
+		m = &n
+	}
 	return &sending{ctx: ctx, m: m, call: c}, left, nil
 }
 

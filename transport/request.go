@@ -156,6 +156,14 @@ func (r *Request) Gather(pieces [][]byte) error {
 	return r.conn.eng.reply(r, replyFrame{gather: pieces})
 }
 
+// Fill answers the call with n bytes that f writes: on a shared-memory lane with room where the
+// caller will read them, else into a buffer, whose content is left over. f is called before Fill
+// returns, if that gives no error; it must not block nor use the connection. When it panics the
+// caller gets wire.CodeInternal.
+func (r *Request) Fill(n int, f func(b []byte)) error {
+	return r.conn.eng.reply(r, replyFrame{room: n, fill: f})
+}
+
 // Fail answers the call with an error: a code and a text.
 func (r *Request) Fail(code wire.Code, text string) error {
 	code = codeOf(code)
@@ -170,10 +178,15 @@ type replyFrame struct {
 	code   wire.Code // not 0: an error
 	body   []byte
 	gather [][]byte
+	room   int          // with fill: bytes of the payload
+	fill   func([]byte) // writes it, or nil
 }
 
 // size is the length of the payload in bytes.
 func (f *replyFrame) size() int {
+	if f.fill != nil {
+		return f.room
+	}
 	n := len(f.body)
 	for _, p := range f.gather {
 		n += len(p)

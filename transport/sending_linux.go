@@ -62,6 +62,9 @@ func (c *econn) sendable(m *Message) error {
 // until that is withdrawn.
 func (c *econn) submit(f wire.Flags, id uint32, m *Message, meta *wire.Meta, corked bool,
 ) (*parcel, error) {
+	if m.Fill != nil {
+		return nil, c.submitFilled(f, id, m, meta, corked)
+	}
 	n := m.size()
 	if n <= copyMax && len(m.Files) == 0 {
 		h := wire.Header{Flags: f, ID: id, Length: uint32(meta.Size() + n)}
@@ -125,7 +128,7 @@ func (c *econn) start(m Message, buf []byte, done func([]byte, error)) (uint32, 
 	timeout := m.Timeout
 	var meta wire.Meta
 	m.meta(&meta, timeout)
-	cost := int64(frameSize(meta.Size(), m.size(), true))
+	cost := m.cost(&meta)
 	here := c.loop.here()
 	var s *slot
 	if here && !c.ending.closing.Load() {
@@ -218,7 +221,7 @@ func (c *econn) post(ctx context.Context, m Message, wait bool) error {
 	var meta wire.Meta
 	m.meta(&meta, timeout)
 	n := meta.Size() + m.size()
-	cost := int64(frameSize(meta.Size(), m.size(), true))
+	cost := m.cost(&meta)
 	err = c.calls.spend(c, cost)
 	if err == ErrFull && wait {
 		if c.loop.here() {

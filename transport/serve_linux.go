@@ -296,11 +296,16 @@ func (c *econn) reply(r *Request, f replyFrame) error {
 	}
 	m := f.meta()
 	onLoop := r.onLoop
-	if !onLoop && n <= copyMax && c.loop.here() {
+	if !onLoop && n <= copyMax && f.fill == nil && c.loop.here() {
 		c.replyHere(r, &m, &f, n)
 		return nil
 	}
-	if n <= copyMax {
+	if f.fill != nil {
+		if onLoop {
+			c.out.uncork()
+		}
+		c.replyFilled(r, &m, &f)
+	} else if n <= copyMax {
 		h := wire.Header{Flags: f.flags(), ID: r.id, Length: uint32(m.Size() + n)}
 		if (!onLoop || c.alone()) && c.direct(h, &m, f.body, f.gather) {
 			c.over(r)
