@@ -65,7 +65,8 @@ func mustCall(_ []byte, err error) {
 	}
 }
 
-// eachAllocs wants no allocation in what prepare returns, for handlers on the loop and on a pool.
+// eachAllocs wants no allocation in what prepare returns, on both lanes, for handlers on the loop
+// and on a pool.
 func eachAllocs(t *testing.T, prepare func(cli *transport.Conn, body, buf []byte) func()) {
 	pool := newPool(t, 2, 100)
 	for name, h := range map[string]transport.Handler{
@@ -73,16 +74,54 @@ func eachAllocs(t *testing.T, prepare func(cli *transport.Conn, body, buf []byte
 		"pool": pool.Handler(transport.HandlerFunc(echo)),
 	} {
 		for size, runs := range map[int]int{64: 1000, 4 << 10: 500, 60 << 10: 300} {
-			t.Run(name, func(t *testing.T) {
-				_, cli := engines[0].pair(t, transport.Options{Handler: h}, transport.Options{})
-				f := prepare(cli, make([]byte, size), make([]byte, size))
-				for range runs { // pools and buffers find their sizes
-					f()
-				}
-				require.Zero(t, allocs(runs, f), "allocations of a call with %d bytes", size)
-			})
+			for _, e := range engines[:2] {
+				t.Run(name+" "+e.name, func(t *testing.T) {
+					requireNoAllocs(t, e, h, prepare, size, runs)
+				})
+			}
 		}
 	}
+}
+
+func requireNoAllocs(t *testing.T, e engine, h transport.Handler,
+	prepare func(cli *transport.Conn, body, buf []byte) func(), size, runs int) {
+	_, cli := e.pair(t, transport.Options{Handler: h}, transport.Options{})
+	f := prepare(cli, make([]byte, size), make([]byte, size))
+	for range runs { // pools and buffers find their sizes
+		f()
+	}
+	require.Zero(t, allocs(runs, f), "allocations of a call with %d bytes", size)
+}
+
+// The door without copies, too: a call and a reply that are filled, and bodies in place.
+func TestR33AllocsInPlace(t *testing.T) {
+	var sum byte
+	fill := func(b []byte) {
+		for i := range b {
+			b[i] = byte(i)
+		}
+	}
+	_, cli := engines[0].pair(t, trusting(handler(func(r *transport.Request) {
+		sum += r.Body()[0]
+		_ = r.Fill(len(r.Body()), fill)
+	}), 1000), trusting(transport.Options{}, 1000))
+	ended := make(chan error, 1)
+	done := func(b []byte, err error) {
+		if len(b) != 100_000 || b[99] != 99 {
+			panic("other bytes")
+		}
+		ended <- err
+	}
+	f := func() {
+		if err := cli.Go(transport.Message{Size: 100_000, Fill: fill}, nil, done); err != nil {
+			panic(err)
+		}
+		mustCall(nil, <-ended)
+	}
+	for range 100 {
+		f()
+	}
+	require.Zero(t, allocs(300, f))
 }
 
 // allocs returns the allocations of one run of f, of all goroutines, averaged and rounded down.

@@ -15,8 +15,8 @@ import (
 // eventBatch is how many events a loop takes at a time.
 const eventBatch = 128
 
-// maxHot is how many connections a loop keeps reading without asking epoll first; maxHotLanes is how
-// many that are rings, of which a look costs next to nothing.
+// maxHot is how many connections a loop keeps reading without asking epoll first; maxHotLanes is
+// how many that are rings, of which a look costs next to nothing.
 const (
 	maxHot      = 2
 	maxHotLanes = 64

@@ -336,58 +336,6 @@ func (c *econn) traceIn(h wire.Header, n int) {
 	c.set.Hooks.Trace(Event{Conn: c.pub, Header: h, Size: n})
 }
 
-// whole serves a call or oneway that came in one frame, in the inbox.
-func (c *econn) whole(h wire.Header, body []byte) bool {
-	r := &c.loop.serve.req
-	payload := body
-	if len(body) > 0 && body[0] == 0 {
-		payload = body[1:]
-		if c.loop.serve.metaSet {
-			r.meta, c.loop.serve.metaSet = wire.Meta{}, false
-		}
-	} else {
-		var err error
-		c.loop.serve.metaSet = true
-		if r.meta, payload, err = wire.ParseBody(body); err != nil {
-			c.violation(err)
-			return false
-		}
-	}
-	return c.admit(h, payload, int64(wire.HeaderSize+len(body)))
-}
-
-// admit serves a call or oneway whose meta is in the loop's request.
-func (c *econn) admit(h wire.Header, payload []byte, cost int64) bool {
-	r := &c.loop.serve.req
-	if len(payload) > c.set.Limits.MaxBody {
-		c.violation(&LimitError{What: "body bytes", Value: int64(len(payload)),
-			Limit: int64(c.set.Limits.MaxBody)})
-		return false
-	}
-	if !c.receive(cost) {
-		return false
-	}
-	var files []*os.File
-	if r.meta.Files > 0 {
-		var ok bool
-		if files, ok = c.claimFiles(r.meta.Files); !ok {
-			return false
-		}
-	}
-	c.serve(h, payload, nil, files, cost)
-	return true
-}
-
-// receive counts bytes of calls and oneways against the credit that the peer has.
-func (c *econn) receive(n int64) bool {
-	c.in.received += n
-	if over := c.in.received - c.side.granted.Load(); over > 0 {
-		c.violation(&LimitError{What: "bytes beyond credit", Value: over, Limit: 0})
-		return false
-	}
-	return true
-}
-
 var errFilesInside = errors.New("descriptors with the middle of a frame")
 
 // claimFiles takes n of the received descriptors for the frame at hand.

@@ -62,8 +62,8 @@ func TestFill(t *testing.T) {
 			require.True(t, bytes.Equal(want, receive(t, got, "a oneway")), "%d bytes", n)
 		}
 		for range 200 { // whatever was paid too much has come back, or comes with the next credit
-			_, err := cli.Do(patient(t), transport.Message{Method: "fill", Body: make([]byte, 1<<20)},
-				nil)
+			m := transport.Message{Method: "fill", Body: make([]byte, 1<<20)}
+			_, err := cli.Do(patient(t), m, nil)
 			require.NoError(t, err)
 		}
 		eventually(t, func() bool { return cli.Stats().CreditBytes > before/2 }, "credit: %v",
