@@ -60,6 +60,7 @@ type laneState struct {
 	out      *ring                     // what is written to; nil: the socket; write lease
 	due      bool                      // a client's: an offer is to come; read lease
 	up       atomic.Bool               // out is set, for who has no lease yet
+	over     bool                      // a server's: the client has refused; read lease
 	taken    bool                      // a client has accepted; read lease
 	meta     []byte                    // of what is handed over in place; read lease
 	borrowed int                       // bytes of the ring that are; read lease
@@ -157,7 +158,7 @@ func (c *econn) laneControl(kind wire.ControlKind, fields []byte) bool {
 		ok := c.laneOffered(l)
 		c.ready()
 		return ok
-	case kind == wire.KindLaneAccept && c.lane.at.Load() != nil:
+	case kind == wire.KindLaneAccept && c.lane.at.Load() != nil && !c.lane.over:
 		return c.laneAccepted(l)
 	}
 	return true // no lane was spoken of
@@ -207,7 +208,7 @@ func (c *econn) laneAccepted(a wire.Lane) bool {
 		return false
 	}
 	if a.RingSize == 0 && c.set.server {
-		c.dropLane()
+		c.lane.over = true // the end unmaps it, since kill may look at it from anywhere
 		return c.noLane("the peer has refused it")
 	}
 	if a.RingSize != uint64(l.size) || a.Version != laneVersion {
@@ -402,7 +403,7 @@ func (c *econn) hangUp() {
 	}
 }
 
-// dropLane unmaps the lane. Nobody uses it: both leases are held, or no ring was ever in use.
+// dropLane unmaps the lane. Nobody uses it: both leases are held, and kill has been here.
 func (c *econn) dropLane() {
 	l := c.lane.at.Load()
 	if l == nil {

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
@@ -294,4 +295,34 @@ func TestLaneFilesKeepTheirOrder(t *testing.T) {
 	}
 	receive(t, done, "all of them")
 	require.Equal(t, want, got)
+}
+
+// R21: connections that nobody uses, and that were used before, cost no system call: nobody polls,
+// spins, wakes or rings.
+func TestR21IdleLanes(t *testing.T) {
+	l := listen(t, handler(echo))
+	clients := make([]*transport.Conn, 100)
+	for i := range clients {
+		clients[i] = dial(t, l.Address(), transport.Options{})
+		_, err := clients[i].Call(patient(t), []byte("hi"), nil)
+		require.NoError(t, err)
+	}
+	require.Equal(t, len(clients), l.Stats().Lanes)
+	work := func() (n uint64) {
+		add := func(c transport.Counters) {
+			n += c.Reads + c.Writes + c.Polls + c.Wakes + c.Bells + c.Yields + c.SpinMisses
+		}
+		add(l.Stats().Counters)
+		for _, c := range clients {
+			add(c.Stats().Counters)
+		}
+		return n
+	}
+	last := work()
+	eventually(t, func() bool {
+		time.Sleep(300 * time.Millisecond)
+		before := last
+		last = work()
+		return last == before
+	}, "300 ms in which nothing happens")
 }

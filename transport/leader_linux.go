@@ -227,7 +227,7 @@ func (c *econn) leadReads(ctx context.Context, s *slot, id uint32, until int64) 
 	tryRead, yielded := c.lead.spin.budget > 0, false
 	most := pollsPerYield
 	if c.lane.in != nil {
-		most = lanePolls
+		most, tryRead = lanePolls, true // to look costs next to nothing
 	}
 	for turn := 1; ; turn++ {
 		o := readEmpty
