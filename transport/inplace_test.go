@@ -97,7 +97,9 @@ func TestFillFails(t *testing.T) {
 		require.NoError(t, err)
 		require.Empty(t, got)
 		for _, c := range []*transport.Conn{srv, cli} {
-			require.Zero(t, c.Stats().Pending+c.Stats().Serving+c.Stats().OutboxFrames)
+			eventually(t, func() bool {
+				return c.Stats().Pending+c.Stats().Serving+c.Stats().OutboxFrames == 0
+			}, "nothing is left: %v", now(c.Stats))
 		}
 	})
 }

@@ -66,8 +66,12 @@ func (s *spinner) active() {
 	s.until = 0
 }
 
-// untimed is until in a spin that is too young for the clock.
-const untimed = -1
+const (
+	// untimed is until in a spin that is too young for the clock.
+	untimed = -1
+	// pollsTake is about what the polls before the first yield take, in nanoseconds.
+	pollsTake = 1000
+)
 
 // again says whether to poll once more. It yields after most polls.
 func (s *spinner) again(most int) bool {
@@ -105,7 +109,7 @@ func (s *spinner) begin(now int64) bool {
 func (s *spinner) yield() bool {
 	before := nanotime()
 	if s.until == untimed {
-		s.until, s.turnAt = before+s.budget, before
+		s.until, s.turnAt = before+s.budget-pollsTake, before
 	}
 	if before >= s.until {
 		s.until = 0
