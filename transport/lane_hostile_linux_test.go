@@ -23,6 +23,7 @@ func TestLaneOfAnotherMake(t *testing.T) {
 	r := rawLaneClient(t, l.Address()).framesIn()
 	for i := range 50 {
 		sent := body(uint64(i), 4+i*i*200)
+		require.NoError(t, r.conn.SetDeadline(time.Now().Add(rawPatience)))
 		r.write(native(wire.FlagsCall, uint32(i+1), wire.Meta{}, sent))
 		got := r.reply(uint32(i + 1))
 		for got.Flags&wire.Part != 0 {

@@ -7,6 +7,7 @@ import (
 	"net"
 	"sync/atomic"
 	"testing"
+	"time"
 	"unsafe"
 
 	"github.com/stretchr/testify/require"
@@ -94,15 +95,16 @@ func (l *rawLane) word32(i, at int) *atomic.Uint32 {
 // write puts bytes into the ring and rings, as long as the other side takes them.
 func (l *rawLane) write(parts ...[]byte) {
 	for _, b := range parts {
-		for full := 0; len(b) > 0; {
+		for last := time.Now(); len(b) > 0; {
 			used := int(l.tail - l.word(l.out, wordHead).Load())
 			if used >= l.size || used < 0 {
-				if full++; full > 1000 || !l.bell([]byte{0}) {
+				if time.Since(last) > rawPatience || !l.bell([]byte{0}) {
 					return
 				}
+				time.Sleep(50 * time.Microsecond)
 				continue
 			}
-			full = 0
+			last = time.Now()
 			at := int(l.tail) & (l.size - 1)
 			n := min(len(b), l.size-used, l.size-at)
 			copy(l.mem[laneData+l.out*l.size+at:], b[:n])
@@ -165,8 +167,7 @@ func (l *rawLane) hungUp() error {
 	case err != nil:
 		return err
 	case e == unix.EAGAIN:
-		p := []unix.PollFd{{Fd: -1}}
-		_, _ = unix.Poll(p, 1)
+		time.Sleep(50 * time.Microsecond)
 		return nil
 	case e != nil:
 		return e
