@@ -505,7 +505,7 @@ func TestApplyAndRemove(t *testing.T) {
 func TestAnyOrders(t *testing.T) {
 	seeds := uint64(20)
 	if os.Getenv("PITHOS_LONG") != "" {
-		seeds = 3000
+		seeds = 1000
 	}
 	for seed := range seeds {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
