@@ -73,8 +73,15 @@ func start(t *testing.T, program string, a service.Assignment) *process {
 	t.Helper()
 	text, err := json.Marshal(a)
 	require.NoError(t, err)
-	p := &process{t: t, cmd: exec.Command(program), ended: make(chan struct{})}
-	p.cmd.Env = append(os.Environ(), service.Variable+"="+string(text))
+	cmd := exec.Command(program)
+	cmd.Env = append(os.Environ(), service.Variable+"="+string(text))
+	return run(t, cmd)
+}
+
+// run runs a command until the end of the test.
+func run(t *testing.T, cmd *exec.Cmd) *process {
+	t.Helper()
+	p := &process{t: t, cmd: cmd, ended: make(chan struct{})}
 	p.cmd.Stdout, p.cmd.Stderr = p, p
 	require.NoError(t, p.cmd.Start())
 	go func() {
@@ -91,9 +98,11 @@ func (p *process) kill() {
 }
 
 // terminate ends the process by SIGTERM, and wants it to end well.
-func (p *process) terminate() {
+func (p *process) terminate() { p.t.Helper(); p.end(syscall.SIGTERM) }
+
+func (p *process) end(s syscall.Signal) {
 	p.t.Helper()
-	require.NoError(p.t, p.cmd.Process.Signal(syscall.SIGTERM))
+	require.NoError(p.t, p.cmd.Process.Signal(s))
 	select {
 	case <-p.ended:
 	case <-time.After(patience):
@@ -157,6 +166,25 @@ func (a *application) await(n int) {
 		entries, err := a.names.Lookup(ctx, "tryrpc")
 		return err == nil && len(entries) == n
 	}, patience, 10*time.Millisecond)
+}
+
+// inTurns waits until the web process asks two nodes that are announced.
+func (a *application) inTurns() {
+	a.t.Helper()
+	entries, err := a.names.Lookup(a.t.Context(), "tryrpc")
+	require.NoError(a.t, err)
+	waiting := make(map[string]bool)
+	for _, e := range entries {
+		waiting[e.Address] = true
+	}
+	require.Len(a.t, waiting, 2)
+	begin := time.Now()
+	require.Eventually(a.t, func() bool {
+		_, _, node := a.get("/?method=add&a=1&b=2")
+		delete(waiting, node)
+		return len(waiting) == 0
+	}, patience, time.Millisecond)
+	a.t.Logf("both are asked after %v", time.Since(begin).Round(time.Millisecond))
 }
 
 // load asks without a pause until stop is called, which wants every answer to be right.
@@ -268,11 +296,7 @@ func play(t *testing.T, address, hub string, names registry.Registry) *applicati
 	require.Equal(t, "tryrpc: no node is there", body)
 
 	first, second := a.provide(), a.provide()
-	require.Eventually(t, func() bool {
-		_, _, one := a.get("/?method=add&a=1&b=2")
-		_, _, two := a.get("/?method=add&a=1&b=2")
-		return one != two && a.providers[one] != nil && a.providers[two] != nil
-	}, patience, 10*time.Millisecond, "in turns")
+	a.inTurns()
 	answers(t, a)
 
 	stop := a.load()

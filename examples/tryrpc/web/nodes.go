@@ -38,10 +38,10 @@ type snapshot struct {
 	candidates []balancer.Candidate
 }
 
-// follow watches a service until close.
-func follow(r registry.Registry, service string) (*nodes, error) {
-	ctx, cancel := context.WithCancel(context.Background())
-	states, err := r.Watch(ctx, service)
+// follow watches a service until close. It returns when it knows who is there, or ctx ends.
+func follow(ctx context.Context, r registry.Registry, service string) (*nodes, error) {
+	watching, cancel := context.WithCancel(context.Background())
+	states, err := r.Watch(watching, service)
 	if err != nil {
 		cancel()
 		return nil, err
@@ -49,7 +49,9 @@ func follow(r registry.Registry, service string) (*nodes, error) {
 	n := &nodes{service: service, cancel: cancel,
 		http: &http.Client{Transport: http.DefaultTransport.(*http.Transport).Clone()}}
 	n.current.Store(&snapshot{})
+	known := make(chan struct{})
 	n.watch.Go(func() {
+		first := sync.OnceFunc(func() { close(known) })
 		ids := make(map[string]uint64) // of instances; a new one gets the next
 		last := uint64(0)
 		for entries := range states {
@@ -67,9 +69,16 @@ func follow(r registry.Registry, service string) (*nodes, error) {
 				s.candidates = append(s.candidates, balancer.Candidate{ID: ids[e.Instance]})
 			}
 			n.current.Store(s)
+			first()
 		}
 	})
-	return n, nil
+	select {
+	case <-known:
+		return n, nil
+	case <-ctx.Done():
+		n.close()
+		return nil, fmt.Errorf("watch %s: %w", service, ctx.Err())
+	}
 }
 
 func (n *nodes) close() {
@@ -79,26 +88,43 @@ func (n *nodes) close() {
 }
 
 // call asks one node, and when it cannot be reached, or is gone before it has answered, the others
-// in turn: the methods may run twice. It returns the result and who gave it.
+// in turn, also those that have come meanwhile: the methods may run twice. It returns the result
+// and who gave it.
 func (n *nodes) call(ctx context.Context, method string, args any) (json.RawMessage, string,
 	error) {
-	s := *n.current.Load()
-	failed := make([]error, 0, len(s.entries))
-	for len(s.entries) > 0 {
+	var failed []error
+	for tried := []string(nil); ; {
+		s := n.current.Load().without(tried)
 		i := n.picker.Pick(s.candidates, 0)
+		switch {
+		case i < 0 && failed == nil:
+			return nil, "", fmt.Errorf("%s: %w", n.service, errNobody)
+		case i < 0:
+			return nil, "", errors.Join(failed...)
+		}
 		address := s.entries[i].Address
 		result, err := n.ask(ctx, address, method, args)
 		if _, said := errors.AsType[*jrpc2.Error](err); err == nil || said {
 			return result, address, err
 		}
 		failed = append(failed, fmt.Errorf("%s: %w", address, err))
-		s.entries = slices.Delete(slices.Clone(s.entries), i, i+1)
-		s.candidates = slices.Delete(slices.Clone(s.candidates), i, i+1)
+		tried = append(tried, s.entries[i].Instance)
 	}
-	if len(failed) == 0 {
-		return nil, "", fmt.Errorf("%s: %w", n.service, errNobody)
+}
+
+// without returns s without some instances.
+func (s *snapshot) without(instances []string) *snapshot {
+	if len(instances) == 0 {
+		return s
 	}
-	return nil, "", errors.Join(failed...)
+	rest := &snapshot{}
+	for i, e := range s.entries {
+		if !slices.Contains(instances, e.Instance) {
+			rest.entries = append(rest.entries, e)
+			rest.candidates = append(rest.candidates, s.candidates[i])
+		}
+	}
+	return rest
 }
 
 // request and reply are those of JSON-RPC 2.0. jrpc2's own client turns what happens to the

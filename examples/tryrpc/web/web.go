@@ -46,12 +46,12 @@ func newWeb(e *service.Env) (service.Service, error) {
 }
 
 // Start listens, follows the nodes, and serves.
-func (w *web) Start(context.Context) error {
+func (w *web) Start(ctx context.Context) error {
 	l, err := net.Listen("tcp", w.settings.Listen)
 	if err != nil {
 		return err
 	}
-	if w.nodes, err = follow(w.names, "tryrpc"); err != nil {
+	if w.nodes, err = follow(ctx, w.names, "tryrpc"); err != nil {
 		return errors.Join(err, l.Close())
 	}
 	w.server = &http.Server{Handler: w, ReadHeaderTimeout: 5 * time.Second}
