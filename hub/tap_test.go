@@ -278,8 +278,8 @@ func BenchmarkTap(b *testing.B) {
 	}
 }
 
-// R32: switched off a tap costs one atomic load, by the way the code is made: whatever shows a frame
-// to those who tap stands behind taps.on, which is nothing but that load.
+// R32: switched off a tap costs one atomic load, by the way the code is made: whatever shows a
+// frame to those who tap stands behind taps.on, which is nothing but that load.
 func TestR32OffIsOneLoad(t *testing.T) {
 	files, err := filepath.Glob("*.go")
 	require.NoError(t, err)

@@ -28,7 +28,9 @@ func looks() (before, now *hub.Inspection) {
 				{ID: 1, Kind: "native", Name: "calc", PID: 70, Selectors: 2, FramesIn: calls},
 				{ID: 2, Kind: "pandora", Name: "we\x1b[2Jb", Queued: 4, Waiting: 2048},
 			},
-			Objects: []hub.ObjectInfo{{Name: "math", Tag: "v1", Peers: []uint64{1, 9}, Calls: calls}},
+			Objects: []hub.ObjectInfo{
+				{Name: "math", Tag: "v1", Peers: []uint64{1, 9}, Calls: calls},
+			},
 			Methods: []hub.MethodInfo{
 				{Object: "idle", Method: "m", Calls: 9},
 				{Object: "math", Method: "abs", Calls: calls, Failed: 1, Inside: 2, MeanUs: 12.34,
@@ -44,7 +46,8 @@ func TestTopScreen(t *testing.T) {
 	s := topScreen{every: time.Second}
 	s.update(before, nil)
 	s.update(now, nil)
-	want := strings.Split(`hub 7, up 12s, 2 peers, 5 selectors, 1 calls under way, 2.0 k messages/s, - replies/s
+	want := strings.Split(`hub 7, up 12s, 2 peers, 5 selectors, 1 calls under way, `+
+		`2.0 k messages/s, - replies/s
 at /run/hub.sock
 so far 3 timed out
 m METHODS   p peers   o objects   r routes   j k scroll   + - every 1s   space pause   q quit
@@ -68,7 +71,8 @@ m METHODS   p peers   o objects   r routes   j k scroll   + - every 1s   space p
 	require.Regexp(t, `(?s)QUEUED.* 2  pandora  we\\x1b\[2Jb .* 2.0 kB .* 1  native   calc `, peers,
 		"who is waited for comes first, and names cannot paint")
 	require.True(t, s.key('o'))
-	require.Contains(t, strings.Join(s.frame(200, 50), "\n"), "math    v1    5000          2  1 calc, 9")
+	require.Contains(t, strings.Join(s.frame(200, 50), "\n"),
+		"math    v1    5000          2  1 calc, 9")
 	require.True(t, s.key('r'))
 	require.Contains(t, strings.Join(s.frame(200, 50), "\n"), "nobody has asked for anything")
 	require.False(t, s.key('q'))
