@@ -23,6 +23,7 @@ type life struct {
 	code int
 	dies time.Duration
 	err  error // it cannot be started
+	says notice
 }
 
 // A stage is a launcher without processes, in the time of a bubble.
@@ -56,6 +57,7 @@ func (s *stage) launch(o order) {
 	s.runs[o.id] = a
 	s.acts.Go(func() {
 		o.report(report{pid: int(o.id)})
+		o.noticed(l.says)
 		e := a.play(l)
 		s.mu.Lock()
 		delete(s.runs, o.id)
@@ -386,6 +388,18 @@ func TestR26Conditions(t *testing.T) {
 		told := p.told()
 		require.Contains(t, told, "3000 after#0 starting")
 		require.Contains(t, told, "10000 last#0 starting")
+	})
+}
+
+// EXTEND_TIMEOUT_USEC gives more time to start.
+func TestExtendedWindow(t *testing.T) {
+	web := spec("web")
+	web.Ready.Notify, web.Ready.Window = true, time.Second
+	web.Restart.Mode = RestartNever
+	live := func(string, int) life { return life{says: notice{extend: time.Minute}} }
+	perform(t, live, []Spec{web}, func(t *testing.T, p *play) {
+		require.ErrorContains(t, p.Start(context.Background()), "no READY=1 came")
+		require.Equal(t, time.Minute, time.Since(p.start))
 	})
 }
 

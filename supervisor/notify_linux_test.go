@@ -37,12 +37,6 @@ func TestNotifyLate(t *testing.T) {
 	r := start(t, supervisor.Options{}, web)
 	err := r.Start(r.ctx())
 	require.ErrorContains(t, err, "web#0: failed: not ready within 50ms")
-	more := notifying("more", "EXTEND_TIMEOUT_USEC=60000000", "wait", "READY=1")
-	more.Ready.Window = 500 * time.Millisecond
-	require.NoError(t, r.Apply(r.ctx(), more))
-	go func() { _ = r.Start(r.ctx(), "more") }()
-	time.Sleep(time.Second) // longer than the window
-	require.Equal(t, supervisor.Starting, r.status("more", 0).State)
 }
 
 func TestNotifyWatchdog(t *testing.T) {
