@@ -28,7 +28,7 @@ import (
 // front, behind a record that says skip.
 const (
 	ringSize   = 256 << 10 // bytes of one ring
-	ringPart   = ringSize / 8
+	ringPart   = ringSize / 16
 	ringBegin  = 4096
 	ringMemory = ringBegin + 2*ringSize
 
@@ -45,7 +45,7 @@ const (
 	// What is staged or used up is told to the other side at once when there is nothing else to
 	// do, and otherwise after so many bytes: each telling costs both sides a cache line.
 	publishBytes = 4 * 72
-	releaseBytes = ringSize / 4
+	releaseBytes = ringSize / 16
 )
 
 // producer is the writing end of a ring. It belongs to one goroutine.

@@ -10,7 +10,8 @@ import (
 // A slow yield ends the spin. Those that take as long as a busy process does show that others want
 // the processor: no spinning for a while then.
 const (
-	pollsPerYield = 20
+	pollsPerYield = 20  // of a socket, where a poll is a system call
+	ringPolls     = 100 // of a ring, where it is a load
 	yieldsPerTurn = 16
 	turnTime      = 20 * time.Microsecond
 	sharedYield   = 2 * time.Microsecond // somebody else had the processor: yield at each poll
@@ -25,10 +26,11 @@ const (
 
 // spinner decides how one goroutine waits. It belongs to that goroutine.
 type spinner struct {
+	most   int // polls between two yields; immutable
 	base   time.Time
 	begun  time.Duration // when this wait began to yield, since base
 	turn   time.Duration // when the scheduler last had its turn in this wait
-	polls  int           // empty ones of this wait
+	polls  int           // empty ones of this wait, since the last yield
 	yields int           // since the scheduler had its turn
 	shared bool          // the last yield let somebody run, perhaps the peer
 
@@ -37,7 +39,7 @@ type spinner struct {
 	until     time.Duration // no spinning before
 }
 
-func newSpinner() *spinner { return &spinner{base: time.Now()} }
+func newSpinner(polls int) *spinner { return &spinner{most: polls, base: time.Now()} }
 
 // reset begins a new wait.
 func (s *spinner) reset() { s.polls, s.yields, s.begun = 0, 0, 0 }
@@ -45,9 +47,10 @@ func (s *spinner) reset() { s.polls, s.yields, s.begun = 0, 0, 0 }
 // spin is called after each empty poll. False means block.
 func (s *spinner) spin() bool {
 	s.polls++
-	if s.polls%pollsPerYield != 0 && !s.shared {
-		return s.polls > 1 || s.until == 0 || time.Since(s.base) >= s.until
+	if s.polls < s.most && !s.shared {
+		return s.polls > 1 || s.begun != 0 || s.until == 0 || time.Since(s.base) >= s.until
 	}
+	s.polls = 0
 	before := time.Since(s.base)
 	if before < s.until {
 		return false
