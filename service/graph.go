@@ -6,6 +6,8 @@ import (
 	"maps"
 	"slices"
 	"strings"
+
+	"github.com/pithos-ipc/pithos/hub/object"
 )
 
 // node is one service of a process, with those that it depends on and that depend on it.
@@ -18,6 +20,7 @@ type node struct {
 	begun   chan struct{} // closed when its start is over, one way or the other
 	ended   chan struct{} // closed when it is stopped, or there is nothing to stop
 	service Service       // nil unless it has started; set before begun is closed
+	object  *object.Published
 }
 
 // choose returns the services that an assignment means, in the order of defs, connected.

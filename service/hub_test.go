@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/pithos-ipc/pithos/hub"
+	"github.com/pithos-ipc/pithos/hub/object"
 	"github.com/pithos-ipc/pithos/service"
 )
 
@@ -86,3 +87,84 @@ func (w wantsHub) Start(ctx context.Context) error {
 }
 
 func (wantsHub) Stop(context.Context) error { return nil }
+
+// calculator is what is published; Slow tells that it runs, and waits.
+type calculator struct {
+	inside  chan struct{}
+	release chan struct{}
+}
+
+func (calculator) Add(a, b float64) float64 { return a + b }
+
+func (c calculator) Slow() string {
+	close(c.inside)
+	<-c.release
+	return "done"
+}
+
+// TestR24ObjectDrains publishes a service, and stops the process in the middle of a call: it is
+// answered, then the service is stopped, and nobody finds the object any more.
+func TestR24ObjectDrains(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "hub.sock")
+	newHub(t, path)
+	c, err := hub.Join(soon(t), path, hub.JoinOptions{})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, c.Close(context.Background())) })
+
+	ctx, cancel := context.WithCancel(soon(t))
+	defer cancel()
+	calc := calculator{make(chan struct{}), make(chan struct{})}
+	d := newDiary()
+	ready := make(chan struct{})
+	f := &fake{name: "calc", diary: d}
+	def := f.define()
+	def.Object = func(s service.Service) any {
+		require.Same(t, f, s)
+		return calc
+	}
+	after := &fake{name: "after", diary: d}
+	after.startedAfter = func(*service.Env) { close(ready) }
+	ended := make(chan error, 1)
+	go func() {
+		ended <- service.Run(ctx, service.Options{Logger: slog.New(slog.DiscardHandler),
+			Assignment: &service.Assignment{All: true, Hub: path}}, def, after.define("calc"))
+	}()
+	<-ready
+	sum, err := object.Call[float64](soon(t), c.Object("calc"), "add", 1, 2)
+	require.NoError(t, err, "who depends on it finds it")
+	require.Equal(t, 3.0, sum)
+	_, err = object.Call[struct{}](soon(t), c.Object("calc"), "stop")
+	require.ErrorIs(t, err, object.ErrNoMethod)
+
+	slow := make(chan string, 1)
+	go func() {
+		said, err := object.Call[string](soon(t), c.Object("calc"), "slow")
+		if err != nil {
+			said = err.Error()
+		}
+		slow <- said
+	}()
+	<-calc.inside
+	cancel()
+	require.Eventually(t, func() bool { // it is taken back before anything is stopped
+		found, err := c.Lookup(soon(t), hub.Selector{ObjectName: "calc"})
+		return err == nil && len(found) == 0
+	}, patience, time.Millisecond)
+	for _, line := range d.read() {
+		require.NotContains(t, line, "calc stopped")
+	}
+	close(calc.release)
+	require.Equal(t, "done", <-slow)
+	require.NoError(t, <-ended)
+	require.Contains(t, d.read()[len(d.read())-1], "calc stopped")
+}
+
+// TestObjectWithoutHub stops what it has started when it cannot be published.
+func TestObjectWithoutHub(t *testing.T) {
+	f := &fake{name: "calc", diary: newDiary()}
+	def := f.define()
+	def.Object = func(service.Service) any { return calculator{} }
+	err := run(t, patience, service.Options{}, def)
+	require.ErrorContains(t, err, "service: hub for calc: the process has none")
+	require.Len(t, f.diary.read(), 2, "started and stopped")
+}

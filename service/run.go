@@ -10,6 +10,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/pithos-ipc/pithos/hub/object"
 )
 
 // Options are how a process runs its services. The zero value is what Main uses.
@@ -231,9 +233,10 @@ func (p *process) startOne(ctx context.Context, n *node) error {
 	}
 	done := make(chan error, 1)
 	var s Service
+	var o *object.Published
 	go func() {
 		var err error
-		s, err = begun(ctx, n, env)
+		s, o, err = begun(ctx, n, env)
 		done <- err
 	}()
 	over, err := finish(ctx, done, n.StopWithin)
@@ -247,21 +250,34 @@ func (p *process) startOne(ctx context.Context, n *node) error {
 	case err != nil:
 		return fmt.Errorf("service: start %s: %w", n.Name, err)
 	}
-	n.service = s
+	n.service, n.object = s, o
 	p.log.Debug("started", "service", n.Name, "took", time.Since(begin).Round(time.Millisecond))
 	return nil
 }
 
-// begun makes and starts the service of n.
-func begun(ctx context.Context, n *node, env *Env) (Service, error) {
+// begun makes, starts and publishes the service of n.
+func begun(ctx context.Context, n *node, env *Env) (Service, *object.Published, error) {
 	s, err := n.New(env)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if s == nil {
-		return nil, errors.New("New has returned no service")
+		return nil, nil, errors.New("New has returned no service")
 	}
-	return s, s.Start(ctx)
+	if err := s.Start(ctx); err != nil || n.Object == nil {
+		return s, nil, err
+	}
+	c, err := env.Hub(ctx)
+	if err == nil {
+		var o *object.Published
+		o, err = object.Publish(ctx, c, n.Name, n.Object(s), object.Options{Logger: env.Log})
+		if err == nil {
+			return s, o, nil
+		}
+	}
+	stopping, cancel := context.WithTimeout(context.WithoutCancel(ctx), n.StopWithin)
+	defer cancel()
+	return nil, nil, errors.Join(err, s.Stop(stopping))
 }
 
 // finish waits for what comes through done: until ctx ends, and then for as long as grace. It says
@@ -309,7 +325,13 @@ func (p *process) stopOne(n *node) {
 	ctx, cancel := context.WithTimeout(context.Background(), n.StopWithin)
 	defer cancel()
 	done := make(chan error, 1)
-	go func() { done <- n.service.Stop(ctx) }()
+	go func() {
+		var drained error
+		if n.object != nil {
+			drained = n.object.Close(ctx)
+		}
+		done <- errors.Join(drained, n.service.Stop(ctx))
+	}()
 	over, err := finish(ctx, done, 0)
 	switch {
 	case !over:

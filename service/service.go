@@ -50,8 +50,13 @@ type Definition struct {
 	DependsOn []string
 	// New makes the service, right before its Start, when what it depends on has started.
 	New func(e *Env) (Service, error)
-	// StartWithin and StopWithin are the windows of Start and Stop; 0: the constants of the same
-	// names. In a window for Stop fits what Publish has to finish, too.
+	// Object has the service published at the hub, under its name, from the end of Start to the
+	// beginning of Stop: it returns the value whose methods others may call (see object.Publish).
+	// When the process stops, the object is taken back, and calls inside are finished first. nil:
+	// nothing is published.
+	Object func(s Service) any
+	// StartWithin and StopWithin are the windows of Start and Stop, what has to do with Object
+	// included; 0: the constants of the same names.
 	StartWithin, StopWithin time.Duration
 }
 
