@@ -341,7 +341,12 @@ func (w *warden) gone(r *ward) bool {
 	if r.cgroup != "" {
 		return !populated(r.cgroup)
 	}
-	return len(w.rest()[r]) == 0 && len(w.rest()[r]) == 0
+	for range 2 {
+		if len(w.rest()[r]) > 0 {
+			return false
+		}
+	}
+	return true
 }
 
 // rest returns the living processes of each run, the leader among them.
