@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -67,6 +68,7 @@ type backlog struct {
 	head   *waiting // guarded by mu
 	tail   *waiting // guarded by mu
 	busy   bool     // somebody sends; guarded by mu
+	again  bool     // pump was called meanwhile; guarded by mu
 	slow   bool     // the log has been told; guarded by mu
 	held   []paused // who was told to hold back; guarded by mu
 	closed bool     // guarded by mu
@@ -85,8 +87,9 @@ type waiting struct {
 
 // paused is a client's route whose senders hold back.
 type paused struct {
-	peer  *peer
-	route uint64
+	peer   *peer
+	route  uint64
+	number uint64 // of the pause or the resume; rises
 }
 
 // keep makes a copy of m that lasts.
@@ -258,16 +261,21 @@ func (c *core) pump(p *peer) {
 	b := &p.member.backlog
 	b.mu.Lock()
 	if b.busy {
+		b.again = true // room may have come while it was told that there is none
 		b.mu.Unlock()
 		return
 	}
 	b.busy = true
 	for b.head != nil {
 		w := b.head
+		b.again = false
 		b.mu.Unlock()
 		err := c.sendWaiting(p, w)
 		b.mu.Lock()
 		if err == transport.ErrFull && !b.closed {
+			if b.again {
+				continue
+			}
 			break
 		}
 		b.head = w.next
@@ -285,7 +293,7 @@ func (c *core) pump(p *peer) {
 	b.busy = false
 	var resumed []paused
 	if len(b.held) > 0 && b.bytes.Load() <= int64(c.limits.MaxQueue)/4 {
-		resumed, b.held = b.held, nil
+		resumed = b.takeHeldLocked(c)
 	}
 	b.mu.Unlock()
 	for _, r := range resumed {
@@ -321,8 +329,7 @@ func (c *core) closeBacklog(p *peer) {
 	b := &p.member.backlog
 	b.mu.Lock()
 	b.closed = true
-	held := b.held
-	b.held = nil
+	held := b.takeHeldLocked(c)
 	b.mu.Unlock()
 	c.pump(p) // whatever is left fails, as the connection is over
 	for _, r := range held {
@@ -337,13 +344,15 @@ func (c *core) holdBack(sender *peer, handle uint64, to *target) {
 		b.bytes.Load() < int64(c.limits.MaxQueue)/2 {
 		return
 	}
-	r := paused{sender, handle}
+	r := paused{peer: sender, route: handle}
 	b.mu.Lock()
-	again := b.closed
+	// Looked at again under the lock: what waits now will be pumped, and then all held are told.
+	again := b.closed || b.bytes.Load() < int64(c.limits.MaxQueue)/2
 	for _, h := range b.held {
-		again = again || h == r
+		again = again || h.peer == r.peer && h.route == r.route
 	}
 	if !again {
+		r.number = c.tickets.Add(1)
 		b.held = append(b.held, r)
 	}
 	b.mu.Unlock()
@@ -352,9 +361,22 @@ func (c *core) holdBack(sender *peer, handle uint64, to *target) {
 	}
 }
 
-// tellPaused tells a client to hold back, or to go on.
+// takeHeldLocked empties the list of those who hold back, each with the number of the resume.
+func (b *backlog) takeHeldLocked(c *core) []paused {
+	held := b.held
+	b.held = nil
+	for i := range held {
+		held[i].number = c.tickets.Add(1)
+	}
+	return held
+}
+
+// tellPaused tells a client to hold back, or to go on. Two that cross are told apart by their
+// numbers, the higher of which counts.
 func (c *core) tellPaused(r paused, hold bool) {
-	m := transport.Message{Method: methodResume, Body: appendRouteNumber(nil, r.route)}
+	body := strconv.AppendUint([]byte(`{"route":`), r.route, 10)
+	m := transport.Message{Method: methodResume,
+		Body: appendNumber(body, `,"number":`, r.number)}
 	if hold {
 		m.Method = methodPause
 	}
@@ -415,6 +437,7 @@ func (c *core) reroute(to *target) {
 		c.stats.rerouted.Add(1)
 		c.redirect(w, next)
 	}
+	c.pump(to.peer) // there may be room for those who hold back
 }
 
 // redirect sends w to another target.

@@ -33,9 +33,12 @@ type Route struct {
 	raw      []byte                   // the selector as JSON
 	state    atomic.Pointer[resolved] // nil: not yet
 
+	resolving chan struct{} // a token for who asks the hub
+
 	paused atomic.Bool // set and cleared under mu
 	mu     sync.Mutex
 	gate   chan struct{} // closed when the route is open again; guarded by mu
+	heard  uint64        // number of the last pause or resume; guarded by mu
 }
 
 // resolved is the handle of a route on one session.
@@ -51,7 +54,7 @@ func (c *Client) Route(s Selector) *Route {
 	r := c.routes[s]
 	if r == nil {
 		raw, _ := json.Marshal(s) // strings cannot fail
-		r = &Route{c: c, selector: s, raw: raw}
+		r = &Route{c: c, selector: s, raw: raw, resolving: make(chan struct{}, 1)}
 		c.routes[s] = r
 	}
 	return r
@@ -77,6 +80,16 @@ func (r *Route) resolve(ctx context.Context) (*resolved, error) {
 }
 
 func (r *Route) resolveSlow(ctx context.Context) (*resolved, error) {
+	// One at a time: what the hub says about a route, it says about the handle that it gave last.
+	select {
+	case r.resolving <- struct{}{}:
+		defer func() { <-r.resolving }()
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	if v := r.state.Load(); v != nil && v.session == r.c.session.Load() {
+		return v, nil
+	}
 	s, err := r.c.online(ctx)
 	if err != nil {
 		return nil, err
@@ -274,20 +287,32 @@ func parseReplies(b []byte) ([]Reply, error) {
 	return all, nil
 }
 
-// close has senders wait; open lets them go on.
-func (r *Route) close() {
+// told has senders wait, or lets them go on, unless something later has been said.
+func (r *Route) told(number uint64, pause bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if !r.paused.Load() {
-		r.gate = make(chan struct{})
-		r.paused.Store(true)
+	if number < r.heard {
+		return
 	}
+	r.heard = number
+	r.setLocked(pause)
 }
 
-func (r *Route) open() {
+// reset lets senders go on, when the session is over.
+func (r *Route) reset() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.paused.Load() {
+	r.heard = 0
+	r.setLocked(false)
+}
+
+func (r *Route) setLocked(pause bool) {
+	switch {
+	case pause == r.paused.Load():
+	case pause:
+		r.gate = make(chan struct{})
+		r.paused.Store(true)
+	default:
 		r.paused.Store(false)
 		close(r.gate)
 	}

@@ -231,7 +231,7 @@ func (c *Client) down(err error) {
 	c.mu.Lock()
 	joined := c.joined
 	for _, r := range c.routes {
-		r.open()
+		r.reset()
 	}
 	c.mu.Unlock()
 	switch {

@@ -105,6 +105,7 @@ func (f *flight) Canceled(ticket uint64, cause error) {
 		to.peer.member.conn.Cancel(call)
 	} else if to.peer.member.backlog.remove(f) {
 		f.end(nil, context.Canceled)
+		f.core.pump(to.peer) // there may be room for those who hold back
 	}
 }
 

@@ -325,9 +325,6 @@ func appendNumber(dst []byte, head string, n uint64) []byte {
 	return append(strconv.AppendUint(append(dst, head...), n, 10), '}')
 }
 
-// appendRouteNumber appends what a resume or pause says.
-func appendRouteNumber(dst []byte, n uint64) []byte { return appendNumber(dst, `{"route":`, n) }
-
 // appendJSON appends s as an object of JSON.
 func (s *selector) appendJSON(dst []byte) []byte {
 	dst = append(dst, '{')

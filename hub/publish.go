@@ -235,16 +235,12 @@ func (c *Client) told(r *transport.Request) {
 	case methodEvent:
 		c.event(r.Body())
 	case methodPause, methodResume:
-		var which struct{ Route uint64 }
+		var which struct{ Route, Number uint64 }
 		if json.Unmarshal(r.Body(), &which) != nil {
 			return
 		}
-		if route := c.routeOf(which.Route); route == nil {
-			return
-		} else if string(r.Method()) == methodPause {
-			route.close()
-		} else {
-			route.open()
+		if route := c.routeOf(which.Route); route != nil {
+			route.told(which.Number, string(r.Method()) == methodPause)
 		}
 	default:
 		if !r.Oneway() {

@@ -10,7 +10,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -218,12 +217,11 @@ func TestR3StuckProviderHoldsUpNoOther(t *testing.T) {
 		require.Equal(t, "1", string(got))
 	}
 	s.release()
+	cancel()
+	floods.Wait()
 	eventually(t, func() bool {
 		return slow.Go(hub.Message{}, nil, func([]byte, error) {}) == nil
 	}, "the route is open again")
-	time.Sleep(time.Millisecond)
-	cancel()
-	floods.Wait()
 }
 
 // Calls that wait for a provider which takes its object back, and were not begun, go to another

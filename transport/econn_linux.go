@@ -296,13 +296,13 @@ func (c *econn) flushOrArm() {
 	}
 }
 
-// dirtyNow notes that the loop should flush, in a batch or out of it.
+// dirtyNow notes that the loop should flush when it is done with the connection at hand, which may
+// be another one. Loop only.
 func (c *econn) dirtyNow() {
-	if c.in.lease.Load() == leaseLoop {
+	if !c.dirty {
 		c.dirty = true
-		return
+		c.loop.soiled = append(c.loop.soiled, c)
 	}
-	c.loop.post(c, errandFlush)
 }
 
 func (c *econn) armRead() { c.arm(true, false) }

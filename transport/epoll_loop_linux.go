@@ -100,6 +100,7 @@ type loop struct {
 	hot     [2][]*econn // read lease held, read in every turn; the second is spare; loop only
 	lanes   int         // how many of hot[0] are rings; loop only
 	parked  []*econn    // looked after every tick; loop only
+	soiled  []*econn    // with something to flush for others; loop only
 	reaps   []*econn    // dead ones whose leases are not back; loop only
 	tickAt  int64       // loop only
 	events  [eventBatch]unix.EpollEvent
@@ -231,12 +232,15 @@ func (l *loop) run() {
 	defer l.close()
 	for !l.quit.Load() || l.killAll() {
 		busy := l.runErrands()
+		l.wash()
 		busy = l.readHot() || busy
 		l.afterBatch()
 		busy = l.runTimers() || busy
+		l.wash()
 		n := l.poll(busy)
 		for i := range n {
 			l.dispatch(&l.events[i])
+			l.wash()
 		}
 		if n > 0 {
 			l.spin.active()
@@ -303,11 +307,26 @@ func (l *loop) readHot() bool {
 	for i, c := range hot {
 		hot[i] = nil
 		some = c.hotTurn() || some
+		l.wash()
 	}
 	if some {
 		l.spin.active()
 	}
 	return some
+}
+
+// wash flushes what handlers and callbacks of one connection have queued for others: at once, so
+// that a call which goes on to another connection does not wait for the turn of that one.
+func (l *loop) wash() {
+	for i := 0; i < len(l.soiled); i++ {
+		c := l.soiled[i]
+		l.soiled[i] = nil
+		if c.dirty {
+			c.dirty = false
+			c.flushOrArm()
+		}
+	}
+	l.soiled = l.soiled[:0]
 }
 
 // keepHot keeps a connection whose read lease the loop holds among the hot ones; it reports false
