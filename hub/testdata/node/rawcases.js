@@ -121,7 +121,7 @@ module.exports = {
     }
     const n = b.downs().length;
     a.up('{"remote":0,"broadcast":1,"n":"all"}'); // without remote: everybody, too
-    await bare.down((m) => m.n === 'all');
+    for (const p of [a, b, bare]) await p.down((m) => m.n === 'all');
     t.assert.equal(b.downs().length, n + 1);
   },
 
@@ -299,6 +299,39 @@ module.exports = {
     }
     await a.online({ appName: t.name('x') });
     t.assert.equal(a.frames.filter((f) => f.action.startsWith('response')).length, 2);
+  },
+
+  async 'tags by hand'(t) {
+    const a = await t.raw(), name = t.name('o'), who = async (remote) => {
+      const r = await a.invoke({ remote, broadcast: true, needReply: true });
+      return r.success ? r.batchReply.map((x) => x.is).sort().join() : 'nobody';
+    };
+    const serve = async (is, ...selectors) => {
+      const p = (await t.raw({ appName: t.name(is) })).serve(() => ({ is }));
+      for (const s of selectors) await p.publish({ objectName: name, ...s });
+      return p;
+    };
+    const one = await serve('one', { objectTag: 'v1' }, { objectTag: 'v1' });
+    const both = await serve('both', { objectTag: 'v1' }, { objectTag: 'v2' });
+    await serve('number', { objectTag: 1 });
+    t.assert.equal(await who({ objectName: name, objectTag: 'v1' }), 'both,one', 'each once');
+    t.assert.equal(await who({ objectName: name, objectTag: 'v2' }), 'both');
+    t.assert.equal(await who({ objectName: name, objectTag: 'v3' }), 'nobody');
+    t.assert.equal(await who({ objectName: name, objectTag: 1.0 }), 'number');
+    t.assert.equal(await who({ objectName: name, objectTag: '1' }), 'nobody');
+    t.assert.equal(await who({ objectName: name, objectTag: '' }), 'both,number,one', 'free');
+    t.assert.equal(await who({ objectTag: 'v2', objectName: null }), 'both');
+    t.assert.equal(await who({ objectTag: t.name('none') }), 'nobody', 'no name, no stand-in');
+    await serve('plain', {});
+    await serve('null', { objectTag: null });
+    t.assert.equal(await who({ objectName: name, objectTag: 'v1' }), 'both,one', 'tags first');
+    t.assert.equal(await who({ objectName: name, objectTag: 'v3' }), 'null,plain', 'stand in');
+    t.assert.equal(await who({ objectName: name, objectTag: 'v3', appName: 'x' }), 'nobody');
+    await both.unpublish({ objectName: name, objectTag: 'v1' });
+    one.socket.destroy();
+    await t.until(async () => await who({ objectName: name, objectTag: 'v1' }) === 'null,plain',
+      4000, 'the stand-ins');
+    t.assert.equal(await who({ objectName: name, objectTag: 'v2' }), 'both', 'the other tag stays');
   },
 
   async 'what was sent before the end is answered'(t) {
