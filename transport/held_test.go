@@ -154,3 +154,33 @@ func TestRoomIsTold(t *testing.T) {
 		require.Empty(t, room, "nobody missed any")
 	})
 }
+
+// What a request that is kept says stays as it was when the bytes that it came in are used again.
+func TestDetachKeepsAllOfTheMeta(t *testing.T) {
+	eachEngine(t, func(t *testing.T, e engine) {
+		kept := make(chan *transport.Request, 2)
+		_, cli := e.pair(t, handler(func(r *transport.Request) { kept <- r.Detach() }),
+			transport.Options{})
+		send := func(c string) chan error {
+			done := make(chan error, 1)
+			m := transport.Message{Method: c + "m", Action: []byte(c + "a"), Trace: []byte(c + "t"),
+				Selector: []byte(c + "s"), Body: []byte(c + "b")}
+			require.NoError(t, cli.Go(m, nil, func(_ []byte, err error) { done <- err }))
+			return done
+		}
+		var all [2]*transport.Request
+		var done [2]chan error
+		for i, c := range []string{"1", "2"} {
+			done[i] = send(c)
+			all[i] = <-kept
+		}
+		for i, c := range []string{"1", "2"} {
+			r := all[i]
+			require.Equal(t, []string{c + "m", c + "a", c + "t", c + "s", c + "b"},
+				[]string{string(r.Method()), string(r.Action()), string(r.Trace()),
+					string(r.Selector()), string(r.Body())})
+			require.NoError(t, r.Reply(nil))
+			require.NoError(t, <-done[i])
+		}
+	})
+}

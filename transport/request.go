@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -238,10 +239,13 @@ func (r *Request) clone(pooled bool) *Request {
 
 // keep copies what the frame lends: always the meta, the body unless its buffer is owned.
 func (r *Request) keep() {
-	m, t := len(r.meta.Method), len(r.meta.Trace)
-	n := m + t
-	if r.owned == nil {
-		n += len(r.body)
+	lent := [...]*[]byte{&r.meta.Method, &r.meta.Trace, &r.meta.Action, &r.meta.Selector, &r.body}
+	if r.owned != nil {
+		lent[len(lent)-1] = new([]byte)
+	}
+	n := 0
+	for _, p := range lent {
+		n += len(*p)
 	}
 	if n == 0 {
 		return
@@ -249,17 +253,15 @@ func (r *Request) keep() {
 	var b []byte
 	if n <= maxPooledScratch {
 		r.scratch = bytebufferpool.Get()
-		b = r.scratch.B[:0]
+		b = slices.Grow(r.scratch.B[:0], n)
 	} else {
 		b = make([]byte, 0, n)
 	}
-	b = append(b, r.meta.Method...)
-	b = append(b, r.meta.Trace...)
-	if r.owned == nil {
-		b = append(b, r.body...)
-		r.body = b[m+t : n : n]
+	for _, p := range lent {
+		start := len(b)
+		b = append(b, *p...)
+		*p = b[start:len(b):len(b)]
 	}
-	r.meta.Method, r.meta.Trace = b[:m:m], b[m:m+t:m+t]
 	if r.scratch != nil {
 		r.scratch.B = b
 	}
