@@ -7,7 +7,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"os"
+	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -97,6 +99,7 @@ type Client struct {
 	mu       sync.Mutex
 	routes   map[Selector]*Route // guarded by mu
 	watches  map[uint64]*Watch   // guarded by mu
+	again    map[uint64]func()   // see AfterRejoin; guarded by mu
 	last     uint64              // number of a publication or a watch; guarded by mu
 	joined   bool                // once; guarded by mu
 	draining bool                // nothing is published again; guarded by mu
@@ -170,6 +173,25 @@ func (c *Client) Peer() uint64 {
 	return 0
 }
 
+// AfterRejoin has f called whenever the client has joined again, as JoinOptions.OnRejoin is, until
+// stop is called: for packages above that have told others something that is to be told again. f
+// must not block.
+func (c *Client) AfterRejoin(f func()) (stop func()) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.last++
+	n := c.last
+	if c.again == nil {
+		c.again = make(map[uint64]func())
+	}
+	c.again[n] = f
+	return func() {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		delete(c.again, n)
+	}
+}
+
 // online returns the session, once there is one.
 func (c *Client) online(ctx context.Context) (*session, error) {
 	for {
@@ -218,6 +240,12 @@ func (c *Client) up(ctx context.Context, conn *transport.Conn) error {
 	default:
 		c.rejoins.Add(1)
 		c.o.Logger.Info("joined the hub again", "peer", s.peer)
+		c.mu.Lock()
+		all := slices.Collect(maps.Values(c.again))
+		c.mu.Unlock()
+		for _, f := range all {
+			f()
+		}
 		if c.o.OnRejoin != nil {
 			c.o.OnRejoin()
 		}

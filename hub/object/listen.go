@@ -34,15 +34,23 @@ type Listener struct {
 	pool   argsPool
 	quit   context.Context // ends with Close
 	cancel context.CancelFunc
-	work   sync.WaitGroup // run
+	done   chan struct{} // closed when run has ended
 
-	begin sync.Mutex       // held while topics change; before mu
-	watch *hub.Watch       // of the servers; guarded by begin
-	pub   *hub.Publication // guarded by begin
+	begin  sync.Mutex       // held while topics change; before mu
+	watch  *hub.Watch       // of the servers; guarded by begin
+	pub    *hub.Publication // guarded by begin
+	stop   func()           // what AfterRejoin has given; guarded by begin
+	closed bool             // guarded by begin
 
 	mu      sync.Mutex
 	subs    map[string][]*Subscription // by topic; guarded by mu
-	servers map[string]bool            // clients that serve the object; guarded by mu
+	servers map[string]server          // that serve the object, by client; guarded by mu
+}
+
+// server is who serves the object.
+type server struct {
+	id   string // of its client
+	isGo bool   // where subscribing again changes nothing
 }
 
 // Subscription is a function that hears of a topic.
@@ -62,7 +70,7 @@ func Listen(c *hub.Client, name, tag string, log *slog.Logger) *Listener {
 	l := &Listener{c: c, object: s, route: c.Route(s), log: log,
 		queue:   make(chan func(), maxWaiting),
 		subs:    make(map[string][]*Subscription),
-		servers: make(map[string]bool)}
+		servers: make(map[string]server), done: make(chan struct{})}
 	l.quit, l.cancel = context.WithCancel(context.Background())
 	return l
 }
@@ -75,7 +83,7 @@ func (l *Listener) Subscribe(ctx context.Context, topic string, f func(*Args)) (
 	*Subscription, error) {
 	l.begin.Lock()
 	defer l.begin.Unlock()
-	if l.quit.Err() != nil {
+	if l.closed {
 		return nil, hub.ErrLeft
 	}
 	if err := l.start(ctx); err != nil {
@@ -106,7 +114,8 @@ func (l *Listener) start(ctx context.Context) error {
 			return fmt.Errorf("object: listen: %w", err)
 		}
 		l.pub = pub
-		l.work.Go(l.run)
+		l.stop = l.c.AfterRejoin(l.rejoined)
+		go l.run() // waited for by Close
 	}
 	if l.watch == nil {
 		w, err := l.c.Watch(ctx, l.object, l.seen)
@@ -176,15 +185,37 @@ func (s *Subscription) Stop(ctx context.Context) error {
 // Close ends all subscriptions and takes the listener back. No function runs when it has returned
 // nil. It is not for a function of the listener to call.
 func (l *Listener) Close(ctx context.Context) error {
-	l.begin.Lock()
-	defer l.begin.Unlock()
-	if l.quit.Err() != nil {
+	first, err := l.leave(ctx)
+	if !first {
 		return nil
 	}
+	l.cancel()
+	select {
+	case <-l.done:
+		return err
+	case <-ctx.Done():
+		return errors.Join(err, fmt.Errorf("object: a function of the listener still runs: %w",
+			ctx.Err()))
+	}
+}
+
+// leave has nothing more come. The first time it says true.
+func (l *Listener) leave(ctx context.Context) (first bool, err error) {
+	l.begin.Lock()
+	defer l.begin.Unlock()
+	if l.closed {
+		return false, nil
+	}
+	l.closed = true
 	l.mu.Lock()
 	topics := sorted(l.subs)
 	clear(l.subs)
 	l.mu.Unlock()
+	if l.pub == nil { // it was never begun
+		close(l.done)
+		return true, nil
+	}
+	l.stop()
 	var errs []error
 	for _, topic := range topics {
 		if err := l.tell(ctx, hub.ActionUnsubscribe, topic); err != nil && !isNobody(err) {
@@ -194,12 +225,8 @@ func (l *Listener) Close(ctx context.Context) error {
 	if l.watch != nil {
 		errs = append(errs, l.watch.Stop(ctx))
 	}
-	if l.pub != nil {
-		errs = append(errs, l.pub.Unpublish(ctx))
-	}
-	l.cancel()
-	l.work.Wait()
-	return errors.Join(errs...)
+	errs = append(errs, l.pub.Unpublish(ctx))
+	return true, errors.Join(errs...)
 }
 
 // Serve takes one push, on the loop; the hub's client calls it.
@@ -222,6 +249,7 @@ func (l *Listener) Serve(r *hub.Request) {
 
 // run does what is queued, in order.
 func (l *Listener) run() {
+	defer close(l.done)
 	for {
 		select {
 		case f := <-l.queue:
@@ -267,36 +295,55 @@ func (l *Listener) push(r *hub.Request) {
 
 // seen is told who serves the object, on the loop.
 func (l *Listener) seen(e hub.Event) {
-	id := idOf(&e.Provider)
+	one := server{id: idOf(&e.Provider), isGo: string(e.Provider.Info) == goInfo}
 	l.mu.Lock()
-	known := l.servers[id]
+	_, known := l.servers[one.id]
 	if e.Up {
-		l.servers[id] = true
+		l.servers[one.id] = one
 	} else {
-		delete(l.servers, id)
+		delete(l.servers, one.id)
 	}
-	topics := sorted(l.subs)
+	some := len(l.subs) > 0 // else the first Subscribe will reach it
 	l.mu.Unlock()
-	if !e.Up || known || len(topics) == 0 {
-		return
+	if e.Up && !known && some {
+		l.later(one)
 	}
-	to := l.object
-	to.ClientID = e.Provider.Selector.ClientID
+}
+
+// rejoined subscribes again with those who may have forgotten the listener while it was away. Those
+// of Node have not, and would count it twice.
+func (l *Listener) rejoined() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, one := range l.servers {
+		if one.isGo {
+			l.later(one)
+		}
+	}
+}
+
+// later has the listener subscribe with a server.
+func (l *Listener) later(to server) {
 	select {
-	case l.queue <- func() { l.join(to, topics) }:
+	case l.queue <- func() { l.join(to) }:
 	default:
-		l.log.Warn("a new server of the object was not subscribed with", "object", to.ObjectName,
+		l.log.Warn("not subscribed with a server of the object", "object", l.object.ObjectName,
 			"waiting", maxWaiting)
 	}
 }
 
-// join subscribes with a server of the object that has come.
-func (l *Listener) join(to hub.Selector, topics []string) {
+// join subscribes to all topics with a server.
+func (l *Listener) join(with server) {
+	l.mu.Lock()
+	topics := sorted(l.subs)
+	l.mu.Unlock()
+	to := l.object
+	to.ClientID = with.id
 	for _, topic := range topics {
 		_, err := l.c.Route(to).Do(l.quit, hub.Message{Method: topic, Action: hub.ActionSubscribe,
 			Timeout: joinTimeout}, nil)
 		if err != nil {
-			l.log.Warn("a new server of the object refused", "object", to.ObjectName,
+			l.log.Warn("a server of the object refused", "object", to.ObjectName,
 				"topic", topic, "error", failure(err))
 		}
 	}

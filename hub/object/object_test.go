@@ -350,6 +350,29 @@ func TestSubscriberThatHasGone(t *testing.T) {
 	_ = l.Close(ctx) // its client has left
 }
 
+// R29: a listener that was away for so long that it was forgotten hears again when it is back.
+func TestR29ListenerThatWasForgotten(t *testing.T) {
+	path, _, b := hubAt(t)
+	ctx := soon(t)
+	p := publish(t, b, "feed", object.Map{"x": func() {}}, object.Options{})
+	p.SetGrace(time.Millisecond)
+	proxy := transporttest.NewProxy(t, path, transporttest.Faults{})
+	l := object.Listen(join(t, proxy.Address(), "c"), "feed", "", nil)
+	defer l.Close(ctx)
+	var got heard
+	_, err := l.Subscribe(ctx, "price", got.take)
+	require.NoError(t, err)
+	for n := range 3 {
+		proxy.Cut()
+		eventually(t, func() bool {
+			require.NoError(t, p.Emit(ctx, "price", n))
+			lines := got.lines()
+			return len(lines) > 0 && lines[len(lines)-1] == fmt.Sprint(n, ";")
+		}, "a push after the cut")
+	}
+	require.Equal(t, []string{"price"}, p.Topics())
+}
+
 // R29: when the hub is another one, objects and subscriptions are there again, each once.
 func TestR29SubscriptionsComeBack(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "hub")

@@ -23,6 +23,9 @@ const (
 	callbackMethod   = "callback"
 )
 
+// goInfo tells listeners that an object is one of Go, where subscribing again changes nothing.
+const goInfo = `"go"`
+
 // Options are the choices for an object. The zero value works.
 type Options struct {
 	// Tag restricts who finds the object. "": it has none.
@@ -60,7 +63,9 @@ type Published struct {
 	gone    map[string]*time.Timer // until who has gone is forgotten; guarded by mu
 	closed  bool                   // guarded by mu
 
-	work sync.WaitGroup // goroutines
+	quit   context.Context // ends with Close
+	cancel context.CancelFunc
+	work   sync.WaitGroup // goroutines
 }
 
 // grace is how long a subscriber that has gone may take to come back. Clients of both kinds publish
@@ -85,10 +90,11 @@ func Publish(ctx context.Context, c *hub.Client, name string, v any, o Options) 
 	p := &Published{table: t, onLoop: o.OnLoop, log: o.Logger, client: c,
 		grace: grace, present: make(map[string]int), gone: make(map[string]*time.Timer),
 		subscribers: hub.Selector{ObjectName: name + subscriberSuffix, ObjectTag: o.Tag}}
+	p.quit, p.cancel = context.WithCancel(context.Background())
 	p.topics.source, _ = v.(Source)
 	p.push = c.Route(p.subscribers)
 	p.pub, err = c.Publish(ctx, hub.Object{Name: name, Tag: o.Tag, Handler: p, OnLoop: o.OnLoop,
-		Weight: o.Weight})
+		Weight: o.Weight, Info: json.RawMessage(goInfo)})
 	if err != nil {
 		return nil, err
 	}
@@ -114,6 +120,7 @@ func (p *Published) Close(ctx context.Context) error {
 		delete(p.gone, id)
 	}
 	p.mu.Unlock()
+	p.cancel()
 	p.work.Wait()
 	return err
 }
@@ -265,7 +272,7 @@ func (p *Published) forget(id string) {
 	delete(p.gone, id)
 	p.mu.Unlock()
 	if still {
-		p.topics.forget(context.Background(), id)
+		p.topics.forget(p.quit, id)
 	}
 }
 
