@@ -27,6 +27,9 @@ type addressee struct {
 func (a *addressee) register(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&a.flag, "selector", "", "who, besides the object: JSON, or "+
 		"key=value,key=value")
+	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error {
+		return fmt.Errorf("%w; arguments of the method go behind --", err)
+	})
 }
 
 // addressed wants object.method, and arguments behind "--".

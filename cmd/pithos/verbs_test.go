@@ -122,6 +122,7 @@ func TestCallErrors(t *testing.T) {
 		{"math.", `"math.": want object.method`},
 		{".abs", `".abs": want object.method`},
 		{"math.abs 5", "arguments of the method go behind --, as in pithos call math.abs -- 5"},
+		{"math.abs -1", "unknown shorthand flag: '1' in -1; arguments of the method go behind --"},
 		{"mat.abs", `no object "mat": there are math`},
 		{"math.bas", `object math has no method "bas": there are abs, wait`},
 		{"math.abs", "math.abs: abs wants a number"},
