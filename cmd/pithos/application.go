@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -20,20 +21,43 @@ import (
 
 // This file is what dev and the daemon have in common: how an application comes by its hub.
 
-// appOptions are those of every application: this program is its hub.
-func appOptions() (app.Options, error) {
+// appOptions are those of every application: this program is its hub, at socket where the file says
+// nothing else; "" is the usual place.
+func appOptions(socket string) (app.Options, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return app.Options{}, fmt.Errorf("where this program is: %w", err)
 	}
-	socket, err := transport.SocketPath("hub")
-	if err != nil {
-		return app.Options{}, err
+	if socket == "" {
+		if socket, err = transport.SocketPath("hub"); err != nil {
+			return app.Options{}, err
+		}
 	}
 	return app.Options{
 		Hub: []string{self, "hub"}, Socket: socket,
 		HubProbe: hubProbe, ObjectProbe: objectProbe,
 	}, nil
+}
+
+// place puts the hub of f where the flag says; where the environment says if the file does not.
+// Both mean the folder of who runs this, not that of the file.
+func (s *socketFlag) place(f *procfile.File) error {
+	path := s.path
+	if path == "" && f.Hub.Path == "" && f.Hub.Run {
+		path = os.Getenv(socketVariable)
+	}
+	if path == "" {
+		return nil
+	}
+	if !strings.HasPrefix(path, "@") {
+		abs, err := filepath.Abs(path)
+		if err != nil {
+			return err
+		}
+		path = abs
+	}
+	f.Hub.Path = path
+	return nil
 }
 
 // hubProbe succeeds when a hub answers at socket.

@@ -47,6 +47,10 @@ func (d *daemonFlag) address() (address, folder string, err error) {
 	if address == "" {
 		address = os.Getenv(daemonVariable)
 	}
+	if strings.HasPrefix(address, "@") {
+		return "", "", fmt.Errorf("--daemon %s: want a path, beside which its state is kept",
+			address)
+	}
 	if address != "" {
 		address, err = filepath.Abs(address)
 		return address, address + ".state", err
@@ -157,12 +161,9 @@ func (d *daemonFlag) serve(log *slog.Logger, signals <-chan os.Signal) error {
 	if err != nil {
 		return err
 	}
-	o, err := appOptions()
+	o, err := appOptions(d.socket.path)
 	if err != nil {
 		return err
-	}
-	if d.socket.path != "" {
-		o.Socket = d.socket.path
 	}
 	s, err := daemon.Listen(address, daemon.Options{App: o, Check: hubFree, Folder: folder,
 		Logger: log})

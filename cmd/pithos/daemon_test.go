@@ -238,6 +238,8 @@ func TestNoDaemon(t *testing.T) {
 		{[]string{"log", "-n", "-1", "a"}, "-n -1: want 0 or more"},
 		{[]string{"list", "--socket", "x"}, "--socket is the hub's; the daemon's is chosen by " +
 			"--daemon"},
+		{[]string{"list", "--daemon", "@x"}, "--daemon @x: want a path, beside which its state " +
+			"is kept"},
 		{[]string{"stop"}, "requires at least 1 arg(s), only received 0"},
 		{[]string{"daemon", "--log", "xml"}, `--log "xml": want text or json`},
 	} {

@@ -101,19 +101,22 @@ type dev struct {
 	work    sync.WaitGroup // everything that ends after the application
 }
 
-func (d *dev) load() (*procfile.File, error) { return loadFile(d.path, d.registry) }
+func (d *dev) load() (*procfile.File, error) {
+	f, err := loadFile(d.path, d.registry)
+	if err != nil {
+		return nil, err
+	}
+	return f, d.socket.place(f)
+}
 
 func (d *dev) run() error {
 	f, err := d.load()
 	if err != nil {
 		return err
 	}
-	o, err := appOptions()
+	o, err := appOptions("")
 	if err != nil {
 		return err
-	}
-	if d.socket.path != "" {
-		o.Socket, f.Hub.Path = d.socket.path, ""
 	}
 	if d.app, err = app.New(f, o); err != nil {
 		return err
@@ -301,9 +304,6 @@ func (d *dev) again(ctx context.Context) bool {
 	if err != nil {
 		d.out.Note("%v; everything runs on as it was", err)
 		return false
-	}
-	if d.socket.path != "" {
-		f.Hub.Path = ""
 	}
 	c, err := d.app.Update(ctx, f, nil)
 	if err != nil {

@@ -280,6 +280,26 @@ func syscallKill(pid int) error {
 	return p.Kill()
 }
 
+// TestDevSocket chooses the hub's socket: by the environment, by the file, by the flag; the later
+// ones win.
+func TestDevSocket(t *testing.T) {
+	const text = "name: a\nprocesses: {x: {command: 'true', restart: never}}"
+	dir := application(t, text)
+	here := t.TempDir()
+	t.Chdir(here)
+	t.Setenv(socketVariable, "env.sock")
+	listens := func(path string, args ...string) {
+		t.Helper()
+		r := startDev(t, append(args, dir)...)
+		require.Zero(t, r.wait(), r.stderr.String())
+		require.Contains(t, r.output(), "listening at "+path+"\n")
+	}
+	listens(filepath.Join(here, "env.sock"))
+	putFile(t, text+"\nhub: file.sock", dir, "pithos.yaml")
+	listens(filepath.Join(dir, "file.sock"))
+	listens(filepath.Join(here, "flag.sock"), "--socket", "flag.sock")
+}
+
 func TestDevHubTaken(t *testing.T) {
 	dir := application(t, "name: a\nprocesses: {x: {command: sleep 1000}}")
 	path := filepath.Join(dir, "taken.sock")

@@ -67,8 +67,8 @@ func (r *starter) run(args []string) error {
 		if err != nil {
 			return err
 		}
-		if r.socket.path != "" {
-			f.Hub.Path = r.socket.path
+		if err := r.socket.place(f); err != nil {
+			return err
 		}
 		files = append(files, f)
 	}
