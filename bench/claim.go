@@ -28,6 +28,7 @@ const (
 	rowNoSpin     = "pithos-nospin"
 	rowLane       = "lane"
 	rowLaneNoSpin = "lane-nospin"
+	rowZerocopy   = "lane-zerocopy"
 	rowPortable   = "portable"
 	rowHub        = "hub"
 	rowHubLane    = "hub-lane"
@@ -77,7 +78,7 @@ func claims() []claim {
 
 // laneClaims are those of shared memory.
 func laneClaims() []claim {
-	return append(of(rowLane,
+	return slices.Concat(of(rowLane,
 		claim{scenario: latencyScenario, metric: metricP50, base: rowRing, most: 2.5},
 		claim{scenario: latencyScenario, metric: metricP50, base: rowPlain, most: 0.08},
 		claim{scenario: latencyScenario, metric: metricP99, most: 3},
@@ -96,7 +97,9 @@ func laneClaims() []claim {
 		claim{scenario: idleScenario, metric: serverIdle, most: 0.1},
 	), of(rowLaneNoSpin,
 		claim{scenario: latencyScenario, metric: metricP50, base: rowNoSpin, most: 0.9},
-	)...)
+	), of(rowZerocopy,
+		claim{scenario: body1MScenario, metric: metricBytes, base: rowRawSpin, least: 1.3},
+	))
 }
 
 // hubClaims are those of two hops, and of Pandora's clients.

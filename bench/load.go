@@ -23,12 +23,13 @@ type load struct {
 
 // worker is one call under way after another: a goroutine that blocks, or a chain of callbacks.
 type worker struct {
-	load *load
-	conn Conn
-	body []byte
-	buf  []byte
-	seed uint64         // of the call under way
-	hist *hub.Histogram // nil: not timed
+	load    *load
+	conn    Conn
+	body    []byte
+	buf     []byte
+	seed    uint64         // of the call under way
+	inPlace bool           // bodies are written elsewhere
+	hist    *hub.Histogram // nil: not timed
 
 	_     [64]byte // calls is written here and read elsewhere
 	calls atomic.Uint64
@@ -55,7 +56,14 @@ func newLoad(s Scenario, conns []Conn) *load {
 		}
 		l.workers = append(l.workers, workers...)
 		in, inside := conn.(insider)
+		placer, inPlace := conn.(inPlacer)
 		switch {
+		case inPlace:
+			l.wait.Add(len(workers))
+			for _, w := range workers {
+				w.inPlace = true
+				w.chain(inRing{placer, func(b []byte) { fill(b, w.seed) }})
+			}
 		case inside && s.Modes&(Callbacks|Several) != 0:
 			l.wait.Add(len(workers))
 			in.Inside(func() {
@@ -124,14 +132,28 @@ func (w *worker) chain(conn Pipeliner) {
 	next()
 }
 
-// begin writes the next body, and says whether its call is timed and since when.
+// inRing has a worker write its bodies into the ring, and not into its buffer.
+type inRing struct {
+	inPlacer
+	write func(b []byte)
+}
+
+// Go implements Pipeliner.
+func (c inRing) Go(body, _ []byte, done func(reply []byte, err error)) error {
+	return c.GoInPlace(len(body), c.write, done)
+}
+
+// begin writes the next body, if that is not done elsewhere, and says whether its call is timed
+// and since when.
 func (w *worker) begin(base time.Time) (begin time.Duration, timed bool) {
 	timed = w.hist != nil && w.load.record.Load()
 	if timed {
 		begin = time.Since(base)
 	}
 	w.seed++
-	fill(w.body, w.seed)
+	if !w.inPlace {
+		fill(w.body, w.seed)
+	}
 	return begin, timed
 }
 

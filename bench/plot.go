@@ -189,7 +189,8 @@ func addBar(p *plot.Plot, at float64, b bar) error {
 // isProduct reports whether a row is the product's.
 func isProduct(row string) bool {
 	switch row {
-	case rowPithos, rowNoSpin, rowLane, rowLaneNoSpin, rowPortable, rowHub, rowHubLane, rowPandora:
+	case rowPithos, rowNoSpin, rowLane, rowLaneNoSpin, rowZerocopy, rowPortable, rowHub,
+		rowHubLane, rowPandora:
 		return true
 	}
 	return false

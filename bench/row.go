@@ -39,7 +39,7 @@ type Setup struct {
 }
 
 // Mode is what the connections of a row can do besides one call after another.
-type Mode uint8
+type Mode uint16
 
 // The modes.
 const (
@@ -51,6 +51,7 @@ const (
 	Hops                       // over a hub, in a process of its own: all that the row does
 	Pandora                    // Node processes over a hub: likewise
 	Scale                      // over a hub that very many others may join
+	Long                       // long bodies: all that the row does
 
 	apart = Hops | Pandora // rows with these do nothing but scenarios with them
 )

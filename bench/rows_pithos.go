@@ -40,7 +40,8 @@ func pithosRows() []Row {
 			pithosRow(rowLane, "this transport through shared memory",
 				loop(transport.LaneRequired)),
 			pithosRow(rowLaneNoSpin, "the same with busy-polling off: doorbells",
-				noSpin(transport.LaneRequired)))
+				noSpin(transport.LaneRequired)),
+			zerocopyRow())
 	}
 	return append(rows,
 		pithosRow(rowPithos, "this transport over the socket", loop(transport.LaneOff)),

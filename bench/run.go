@@ -94,7 +94,8 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 // able returns the rows that can do s.
 func (s Scenario) able(rows []Row) []Row {
 	return slices.DeleteFunc(slices.Clone(rows), func(r Row) bool {
-		return s.Modes&^r.Modes != 0 || (s.Modes^r.Modes)&apart != 0
+		return s.Modes&^r.Modes != 0 || (s.Modes^r.Modes)&apart != 0 ||
+			r.Modes&Long != 0 && s.body < longBody
 	})
 }
 

@@ -51,6 +51,7 @@ const (
 
 const (
 	smallBody  = 64
+	longBody   = 64 << 10
 	idleConns  = 1000
 	idleFactor = 4 // an idle measurement takes so many durations
 )
