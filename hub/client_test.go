@@ -41,6 +41,14 @@ func publish(t testing.TB, c *hub.Client, name, tag string, f transport.HandlerF
 	return p
 }
 
+// echo answers with the payload, on the loop.
+func echo(t testing.TB, c *hub.Client, name string) {
+	t.Helper()
+	_, err := c.Publish(soon(t), hub.Object{Name: name, OnLoop: true,
+		Handler: transport.HandlerFunc(func(r *transport.Request) { _ = r.Reply(r.Body()) })})
+	require.NoError(t, err)
+}
+
 // calculator answers sum, and shows what it is told.
 func calculator(r *transport.Request) {
 	switch string(r.Method()) {

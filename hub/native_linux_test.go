@@ -19,14 +19,6 @@ import (
 	"github.com/pithos-ipc/pithos/transport"
 )
 
-// echo answers with the payload, on the loop.
-func echo(t testing.TB, c *hub.Client, name string) {
-	t.Helper()
-	_, err := c.Publish(soon(t), hub.Object{Name: name, OnLoop: true,
-		Handler: transport.HandlerFunc(func(r *transport.Request) { _ = r.Reply(r.Body()) })})
-	require.NoError(t, err)
-}
-
 // R33, by way of the hub: a call on a resolved route allocates nothing, in the caller, the hub and
 // the provider together; all are in this process.
 func TestAllocsNativeCall(t *testing.T) {
