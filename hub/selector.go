@@ -122,17 +122,7 @@ func (s *selector) size() int {
 
 // matches says whether every key that s sets equals the one of p, which is published.
 func (s *selector) matches(p *selector) bool {
-	return s.matchesBut(p, numKeys)
-}
-
-// matchesUntagged is matches without the object tag, for a p that has none.
-func (s *selector) matchesUntagged(p *selector) bool {
-	return p[keyObjectTag].free() && s.matchesBut(p, keyObjectTag)
-}
-
-// matchesBut compares the first n keys.
-func (s *selector) matchesBut(p *selector, n int) bool {
-	for i := range n {
+	for i := range s {
 		if !s[i].free() && !s[i].equals(&p[i]) {
 			return false
 		}

@@ -340,14 +340,6 @@ func (s *selection) reset() {
 	s.peers, s.targets, s.set = s.peers[:0], s.targets[:0], s.set[:0]
 }
 
-// keep leaves only the one at i.
-func (s *selection) keep(i int) {
-	s.peers[0], s.targets[0], s.set[0] = s.peers[i], s.targets[i], s.set[i]
-	clear(s.peers[1:])
-	clear(s.targets[1:])
-	s.peers, s.targets, s.set = s.peers[:1], s.targets[:1], s.set[:1]
-}
-
 // find puts into found whom wanted selects: every peer that has a selector which matches as a
 // whole. If the tag of an object that is asked for is nowhere, those that publish the object
 // without a tag are found.

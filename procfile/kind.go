@@ -384,7 +384,7 @@ func variables() kind[map[string]string] {
 	value := argument()
 	return kind[map[string]string]{
 		read: func(r *reader, n node, into *map[string]string) {
-			n, entries, ok := r.mapping(n)
+			_, entries, ok := r.mapping(n)
 			if !ok {
 				return
 			}

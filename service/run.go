@@ -262,7 +262,7 @@ func begun(ctx context.Context, n *node, env *Env) (Service, *object.Published, 
 		return nil, nil, err
 	}
 	if s == nil {
-		return nil, nil, errors.New("New has returned no service")
+		return nil, nil, errors.New("no service came of New")
 	}
 	if err := s.Start(ctx); err != nil || n.Object == nil {
 		return s, nil, err

@@ -279,7 +279,7 @@ func TestWhatIsWrong(t *testing.T) {
 			"service: start x: it broke"},
 		{"New makes nothing", []service.Definition{withNew(
 			func(*service.Env) (service.Service, error) { return nil, nil })}, "",
-			"service: start x: New has returned no service"},
+			"service: start x: no service came of New"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			a, err := service.ParseAssignment(c.a)
