@@ -61,7 +61,8 @@ func TestFill(t *testing.T) {
 			require.NoError(t, cli.Post(patient(t), m))
 			require.True(t, bytes.Equal(want, receive(t, got, "a oneway")), "%d bytes", n)
 		}
-		for range times(40, 200) { // whatever was paid too much has come back, or comes with the next credit
+		// whatever was paid too much has come back, or comes with the next credit
+		for range times(40, 200) {
 			m := transport.Message{Method: "fill", Body: make([]byte, 1<<20)}
 			_, err := cli.Do(patient(t), m, nil)
 			require.NoError(t, err)
