@@ -24,6 +24,9 @@ func TestMain(m *testing.M) {
 		main()
 		return
 	}
+	if os.Getenv(beService) != "" {
+		serveClerk()
+	}
 	transporttest.VerifyNoLeaks(m)
 }
 
