@@ -103,7 +103,7 @@ type leadState struct {
 	spin    spinner     // read lease
 	inPark  atomic.Bool // the loop looks after the parked connection; partner: tick
 	uses    atomic.Uint32
-	seen    uint32        // uses at the last tick; loop only
+	seen    atomic.Uint32 // uses at the last tick; written by the loop and its timer
 	inbound atomic.Int32  // ticks until the connection may be parked again
 	ran     chan struct{} // the last of those who were woken has run
 	// collects says that the reader lets others run and will write what they send.
@@ -280,7 +280,7 @@ func (c *econn) event(events uint32) {
 
 // watchLeader looks after a connection that a leader reads, from now on.
 func (c *econn) watchLeader() {
-	c.lead.seen = c.lead.uses.Load()
+	c.lead.seen.Store(c.lead.uses.Load())
 	c.lead.inPark.Store(true)
 	c.loop.park(c)
 }

@@ -22,10 +22,6 @@ const (
 	maxHotLanes = 64
 )
 
-// tick is how often a loop looks after the connections that are parked, and after deadlines that
-// came up while it was busy.
-const tick = 4 * time.Millisecond
-
 // wakeKey is the event key of the eventfd; slots never have it.
 const wakeKey = math.MaxUint64
 
@@ -99,10 +95,9 @@ type loop struct {
 	tenants tenants
 	hot     [2][]*econn // read lease held, read in every turn; the second is spare; loop only
 	lanes   int         // how many of hot[0] are rings; loop only
-	parked  []*econn    // looked after every tick; loop only
-	soiled  []*econn    // with something to flush for others; loop only
-	reaps   []*econn    // dead ones whose leases are not back; loop only
-	tickAt  int64       // loop only
+	parked  parked
+	soiled  []*econn // with something to flush for others; loop only
+	reaps   []*econn // dead ones whose leases are not back; loop only
 	events  [eventBatch]unix.EpollEvent
 	spin    spinner
 	serve   served
@@ -155,7 +150,6 @@ func newLoop() (*loop, error) {
 	l := &loop{ep: ep, bell: bell, gone: make(chan struct{})}
 	l.wakeAt.Store(math.MaxInt64)
 	l.deadline.Store(math.MaxInt64)
-	l.tickAt = math.MaxInt64
 	ev := unix.EpollEvent{Events: unix.EPOLLIN | unix.EPOLLET}
 	setKey(&ev, wakeKey)
 	if err := unix.EpollCtl(ep, unix.EPOLL_CTL_ADD, bell, &ev); err != nil {
@@ -235,7 +229,7 @@ func (l *loop) run() {
 		l.wash()
 		busy = l.readHot() || busy
 		l.afterBatch()
-		busy = l.runTimers() || busy
+		l.runTimers()
 		l.wash()
 		n := l.poll(busy)
 		for i := range n {
@@ -250,6 +244,7 @@ func (l *loop) run() {
 
 func (l *loop) close() {
 	l.id.Store(0) // the next goroutine may get the same
+	l.parked.end()
 	unix.Close(l.bell)
 	unix.Close(l.ep)
 	close(l.gone)
@@ -371,44 +366,15 @@ func (l *loop) afterBatch() {
 }
 
 // runTimers looks after parked connections and deadlines.
-func (l *loop) runTimers() bool {
-	at := min(l.tickAt, l.deadline.Load())
-	if at == math.MaxInt64 {
-		return false
+func (l *loop) runTimers() {
+	if l.parked.due.Load() {
+		l.tickParked()
 	}
-	now := nanotime()
-	if now < at {
-		return false
-	}
-	if now >= l.tickAt {
-		l.tickParked(now)
-	}
-	if now >= l.deadline.Load() {
-		l.expire(now)
-	}
-	return false
-}
-
-// tickParked arms the connections that nobody used since the last tick.
-func (l *loop) tickParked(now int64) {
-	keep := l.parked[:0]
-	for _, c := range l.parked {
-		if c.tick() {
-			keep = append(keep, c)
+	if at := l.deadline.Load(); at != math.MaxInt64 {
+		if now := nanotime(); now >= at {
+			l.expire(now)
 		}
 	}
-	clear(l.parked[len(keep):])
-	l.parked = keep
-	l.tickAt = math.MaxInt64
-	if len(keep) > 0 {
-		l.tickAt = now + int64(tick)
-	}
-}
-
-// park looks after c every tick from now on.
-func (l *loop) park(c *econn) {
-	l.parked = append(l.parked, c)
-	l.tickAt = min(l.tickAt, nanotime()+int64(tick))
 }
 
 // expire ends the calls whose deadline is over, on every connection that has some.
@@ -459,9 +425,9 @@ func (l *loop) poll(busy bool) int {
 // posted before asleep was set is seen by the second look; what is posted after it rings the bell.
 func (l *loop) sleep() int {
 	l.asleep.Store(true)
-	at := min(l.tickAt, l.deadline.Load())
+	at := l.deadline.Load()
 	l.wakeAt.Store(at)
-	if l.deadline.Load() < at || l.hasErrands() || l.quit.Load() {
+	if l.deadline.Load() < at || l.hasErrands() || l.parked.due.Load() || l.quit.Load() {
 		l.asleep.Store(false)
 		return epollPoll(l.ep, l.events[:])
 	}

@@ -105,7 +105,7 @@ func (c *econn) leave() {
 	if !c.flush(flushBudget) {
 		c.armWrite()
 	}
-	p.seen = p.uses.Load()
+	p.seen.Store(p.uses.Load())
 	if !p.inPark.Load() {
 		p.inPark.Store(true)
 		c.loop.park(c)
@@ -156,31 +156,4 @@ func (c *econn) tryRead() (o outcome, panicked bool) {
 		return readOver, false
 	}
 	return c.read(false), false
-}
-
-// tick looks at a parked connection; it reports whether to go on doing so. Loop only.
-func (c *econn) tick() bool {
-	p := &c.lead
-	if c.ending.dead.Load() {
-		p.inPark.Store(false)
-		return false
-	}
-	uses := p.uses.Load()
-	idle := uses == p.seen
-	p.seen = uses
-	if n := p.inbound.Load(); n > 0 {
-		p.inbound.Store(n - 1)
-	}
-	lease := c.in.lease.Load()
-	if lease == leaseLeader || lease == leaseParked && !idle {
-		return true
-	}
-	p.inPark.Store(false)
-	if c.in.lease.CompareAndSwap(leaseParked, leaseLoop) {
-		c.cool()
-	} else if c.in.lease.Load() == leaseLeader {
-		p.inPark.Store(true) // it came just now, and may have seen that it may park
-		return true
-	}
-	return false
 }
