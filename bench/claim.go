@@ -99,6 +99,8 @@ func laneClaims() []claim {
 		claim{scenario: latencyScenario, metric: metricP50, base: rowNoSpin, most: 0.9},
 	), of(rowZerocopy,
 		claim{scenario: body1MScenario, metric: metricBytes, base: rowRawSpin, least: 1.3},
+		claim{scenario: body1MScenario, metric: clientAllocs, most: noAllocs},
+		claim{scenario: body1MScenario, metric: serverAllocs, most: noAllocs},
 	))
 }
 

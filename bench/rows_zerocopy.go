@@ -2,6 +2,7 @@ package bench
 
 import (
 	"io"
+	"sync"
 
 	"github.com/pithos-ipc/pithos/transport"
 )
@@ -38,7 +39,7 @@ func zerocopyRow() Row {
 	row.Modes = Several | Long
 	row.Serve = func(s Setup) (io.Closer, error) {
 		o := options(s)
-		o.Handler = transport.HandlerFunc(fillReply)
+		o.Handler = transport.HandlerFunc(newReplyPool().reply)
 		l, err := transport.Listen(s.Path, o)
 		if err != nil {
 			return nil, err
@@ -56,10 +57,32 @@ func zerocopyRow() Row {
 	return row
 }
 
-// fillReply is reply, written where the caller reads it.
-func fillReply(r *transport.Request) {
-	s := sum(r.Body())
-	_ = r.Fill(len(r.Body()), func(b []byte) { fill(b, s) }) // of an error as in reply
+// replyPool answers calls where the caller reads. What writes a reply is made once for many calls,
+// so that a call allocates nothing.
+type replyPool struct{ spare sync.Pool }
+
+// ringReply writes one reply at a time.
+type ringReply struct {
+	seed  uint64
+	write func(b []byte) // writes seed and what follows it
+}
+
+func newReplyPool() *replyPool {
+	p := &replyPool{}
+	p.spare.New = func() any {
+		one := &ringReply{}
+		one.write = func(b []byte) { fill(b, one.seed) }
+		return one
+	}
+	return p
+}
+
+// reply is reply, written where the caller reads it.
+func (p *replyPool) reply(r *transport.Request) {
+	one := p.spare.Get().(*ringReply)
+	one.seed = sum(r.Body())
+	_ = r.Fill(len(r.Body()), one.write) // of an error as in reply
+	p.spare.Put(one)
 }
 
 type zerocopyConn struct{ *pithosConn }
