@@ -16,7 +16,7 @@ func (c *core) command(s *socket, r *transport.Request) {
 	t := c.turns.Get().(*turn)
 	defer c.putTurn(t)
 	body := r.Body()
-	if taps := c.taps.on(); taps != nil && string(r.Method()) != methodTapped {
+	if taps := c.taps.on(); taps != nil && !ofTaps(r.Method()) {
 		e := passage{kind: wire.TapControl, at: r.Conn().Arrival(), id: r.ID(),
 			from: s.member.Load(), method: r.Method(), payload: body}
 		e.pass(taps)
@@ -98,11 +98,18 @@ func (c *core) obey(s *socket, t *turn, r *transport.Request, body []byte) ([]by
 		return nil, s.hub.tap(s, body)
 	case methodTapped:
 		return nil, s.hub.tapped(s, r)
+	case methodUntap:
+		return nil, s.hub.untap(s)
 	case methodInspect:
 		return s.hub.inspectJSON(body)
 	}
 	return nil, &commandError{wire.CodeNoMethod,
 		fmt.Sprintf("the hub has no method %q", r.Method())}
+}
+
+// ofTaps says whether method is how a tap is read and ended: taps do not show that.
+func ofTaps(method []byte) bool {
+	return string(method) == methodTapped || string(method) == methodUntap
 }
 
 // number is a member of body that is a whole number.

@@ -27,6 +27,7 @@ const (
 	methodInspect   = "pithos.inspect"
 	methodTap       = "pithos.tap"
 	methodTapped    = "pithos.tapped"
+	methodUntap     = "pithos.untap"
 
 	methodEvent  = "pithos.event"
 	methodPause  = "pithos.pause"

@@ -17,13 +17,15 @@ import (
 // The defaults of TapOptions.
 const (
 	DefaultTapBody   = 256
-	DefaultTapRate   = 50_000
+	DefaultTapRate   = 10_000
 	DefaultTapBuffer = 4 << 20
 )
 
 const (
-	// tapTurn is how often a tap looks for what was recorded, and gets new leave to record.
-	tapTurn = 10 * time.Millisecond
+	// tapTurn is how often a reader is given what was recorded, and the tap new leave to record:
+	// to hand over a record or thousands costs much the same. A tap never saves up more leave than
+	// a turn gives it.
+	tapTurn = 100 * time.Millisecond
 	// maxTapText is how many bytes of a name are recorded.
 	maxTapText = 256
 	// maxTapBody is how many bytes of a payload are recorded at most: names and numbers fit beside
@@ -49,8 +51,8 @@ type TapOptions struct {
 	// Body is how many bytes of a payload are kept. 0 means DefaultTapBody, a negative value none.
 	Body int `json:"body,omitempty"`
 
-	// Rate is how many frames a second are recorded at most, after those of a first second; what
-	// is over it is counted. It keeps the cost of a tap low however busy the hub is. 0 means
+	// Rate is how many frames a second are recorded at most, a tenth of them in a row; what is over
+	// it is counted. It keeps the cost of a tap low however busy the hub is. 0 means
 	// DefaultTapRate, a negative value no limit.
 	Rate int `json:"rate,omitempty"`
 
@@ -80,7 +82,8 @@ func (h *Hub) Tap(o TapOptions) (*Tap, error) { return h.core.taps.open(o) }
 
 // Tap records the frames that pass a hub. Loops write records, one after the other, to a buffer of
 // fixed size; the reader takes the whole buffer and leaves an empty one, so that no loop ever waits
-// longer for the reader than two words take to change places.
+// longer for the reader than two words take to change places. The reader gets it ten times a second,
+// or when it is half full.
 //
 //	loops --record--> active [ r | r | r |        ]
 //	                     ^ swapped v
@@ -97,6 +100,7 @@ type Tap struct {
 	credit   atomic.Int64  // frames that may be recorded in this turn; negative: so many were not
 	lost     atomic.Uint64 // frames that were not recorded, in all
 	closed   atomic.Bool
+	wake     chan struct{} // of capacity 1: the buffer is half full, or the tap closed
 
 	asked   atomic.Int32 // how often a peer that taps waits for what comes next
 	serving sync.Mutex   // held while it is told
@@ -107,6 +111,7 @@ type Tap struct {
 	names  []byte // of the record that is being written; guarded by mu
 
 	spare   []byte        // the reader's
+	taken   time.Duration // when the buffer was taken last; the reader's
 	renewed time.Duration // when credit was given last; the reader's
 }
 
@@ -136,14 +141,13 @@ func (t *taps) open(o TapOptions) (*Tap, error) {
 	}
 	now := transport.Now()
 	tap := &Tap{taps: t, want: o, epoch: uint64(time.Now().UnixNano() - int64(now)), renewed: now,
+		taken: now, wake: make(chan struct{}, 1),
 		active: make([]byte, 0, o.Buffer), spare: make([]byte, 0, o.Buffer)}
 	for _, k := range o.Kinds {
 		tap.kinds |= 1 << k
 	}
 	tap.filtered = tap.kinds != 0 || o.Peer != "" || o.Object != "" || o.Method != ""
-	if o.Rate > 0 {
-		tap.credit.Store(int64(o.Rate))
-	}
+	tap.credit.Store(tap.burst())
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	var all []*Tap
@@ -157,6 +161,9 @@ func (t *taps) open(o TapOptions) (*Tap, error) {
 	t.list.Store(&all)
 	return tap, nil
 }
+
+// burst is how many frames may be recorded in a row: what a turn gives, but at least one.
+func (t *Tap) burst() int64 { return max(1, int64(t.want.Rate)*int64(tapTurn)/int64(time.Second)) }
 
 // leave takes the leave to record one more frame, if the rate gives it.
 func (t *Tap) leave() bool { return t.want.Rate < 0 || t.credit.Add(-1) >= 0 }
@@ -212,12 +219,24 @@ func (t *Tap) record(p *passage) {
 		Body: p.payload[:max(0, min(len(p.payload), t.want.Body))]}
 	size := numbers + len(r.From) + len(r.To) + len(object) + len(r.Method) + len(called) +
 		len(r.Body)
+	if t.add(&r, object, called, size) {
+		select {
+		case t.wake <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// add appends r, of so many bytes at most, or counts it as missed. It says whether the buffer has
+// become half full by it.
+func (t *Tap) add(r *wire.TapRecord, object, called string, size int) (half bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if len(t.active)+size > cap(t.active) {
+	before := len(t.active)
+	if before+size > cap(t.active) {
 		t.missed++
 		t.lost.Add(1)
-		return
+		return false
 	}
 	r.Lost, t.missed = t.missed, 0
 	t.names = append(append(t.names[:0], object...), called...)
@@ -226,36 +245,40 @@ func (t *Tap) record(p *passage) {
 		r.Method = t.names[len(object):]
 	}
 	t.active = r.AppendTo(t.active)
+	return before < cap(t.active)/2 && len(t.active) >= cap(t.active)/2
 }
 
 // clip is the start of a name, as far as it is recorded.
 func clip[T string | []byte](name T) T { return name[:min(len(name), maxTapText)] }
 
 // Next waits until something was recorded, and returns it: whole records, one after the other, for
-// wire.ParseTapRecord, valid until Next is called again. Only one goroutine may call it at a time.
-// Errors: those of ctx, and ErrClosed after Close when all was returned.
+// wire.ParseTapRecord, valid until Next is called again. It returns ten times a second at most,
+// unless the buffer fills faster. Only one goroutine may call it at a time. Errors: those of ctx,
+// and ErrClosed after Close when all was returned.
 func (t *Tap) Next(ctx context.Context) ([]byte, error) {
-	timer := time.NewTimer(tapTurn)
+	timer := time.NewTimer(max(0, t.taken+tapTurn-transport.Now()))
 	defer timer.Stop()
-	for {
-		closed := t.closed.Load()
-		if b := t.take(); len(b) > 0 {
-			return b, nil
-		}
-		if closed {
-			return nil, ErrClosed
-		}
+	for !t.closed.Load() {
 		select {
 		case <-ctx.Done():
 			return nil, ctx.Err()
+		case <-t.wake:
 		case <-timer.C:
 			timer.Reset(tapTurn)
 		}
+		if b := t.take(); len(b) > 0 {
+			return b, nil
+		}
 	}
+	if b := t.take(); len(b) > 0 {
+		return b, nil
+	}
+	return nil, ErrClosed
 }
 
 // take renews the leave to record, and takes what was recorded.
 func (t *Tap) take() []byte {
+	t.taken = transport.Now()
 	over := t.renew()
 	t.mu.Lock()
 	t.missed += over
@@ -272,22 +295,20 @@ func (t *Tap) take() []byte {
 	return t.spare
 }
 
-// renew gives leave to record as many frames as the rate allows since the last time, up to a
-// second's. It returns how many there have been without leave.
+// renew gives leave to record as many frames as the rate allows since the last time, up to what a
+// turn gives. It returns how many there have been without leave.
 func (t *Tap) renew() (over uint64) {
 	if t.want.Rate < 0 {
 		return 0
 	}
-	now := transport.Now()
-	rate := int64(t.want.Rate)
-	more := int64(float64(now-t.renewed) / float64(time.Second) * float64(rate))
-	if more == 0 {
-		return 0
+	gone := (t.taken - t.renewed).Seconds()
+	more := int64(min(gone*float64(t.want.Rate), float64(t.burst())))
+	if more > 0 {
+		t.renewed = t.taken
 	}
-	t.renewed = now
 	for {
 		left := t.credit.Load()
-		if t.credit.CompareAndSwap(left, min(max(left, 0)+more, rate)) {
+		if t.credit.CompareAndSwap(left, min(max(left, 0)+more, t.burst())) {
 			over = uint64(max(-left, 0))
 			t.lost.Add(over)
 			return over
@@ -303,6 +324,10 @@ func (t *Tap) Lost() uint64 { return t.lost.Load() + uint64(max(-t.credit.Load()
 func (t *Tap) Close() {
 	if t.closed.Swap(true) {
 		return
+	}
+	select {
+	case t.wake <- struct{}{}:
+	default: // it will be woken
 	}
 	t.taps.mu.Lock()
 	defer t.taps.mu.Unlock()

@@ -32,12 +32,25 @@ func (h *Hub) tap(s *socket, body []byte) error {
 	return nil
 }
 
-// tapped replies with what the tap of a peer has recorded, as soon as there is something. A peer
-// that is slow to ask has the tap leave frames out, and holds up nobody.
+// untap ends the tap of a peer. What it has recorded can still be fetched.
+func (h *Hub) untap(s *socket) error {
+	t := s.tap.Load()
+	if t == nil {
+		return errNoTap
+	}
+	t.Close()
+	return nil
+}
+
+var errNoTap = errors.New("this connection does not tap: call " + methodTap + " first")
+
+// tapped replies with what the tap of a peer has recorded, when there is something and its turn has
+// come, and with nothing when it has ended and all was fetched. A peer that is slow to ask has the
+// tap leave frames out, and holds up nobody.
 func (h *Hub) tapped(s *socket, r *transport.Request) error {
 	t := s.tap.Load()
 	if t == nil {
-		return errors.New("this connection does not tap: call " + methodTap + " first")
+		return errNoTap
 	}
 	if t.asked.Add(1) > maxAsked {
 		t.asked.Add(-1)
@@ -54,7 +67,7 @@ func (h *Hub) tapped(s *socket, r *transport.Request) error {
 		t.serving.Lock()
 		defer t.serving.Unlock()
 		b, err := t.Next(ctx)
-		if err == nil {
+		if err == nil || errors.Is(err, ErrClosed) {
 			err = d.Reply(b)
 		}
 		if err != nil {

@@ -41,7 +41,12 @@ func tapped(t testing.TB, tap *Tap) []wire.TapRecord {
 	t.Helper()
 	b, err := tap.Next(t.Context())
 	require.NoError(t, err)
-	var all []wire.TapRecord
+	return records(t, b)
+}
+
+// records are those of b.
+func records(t testing.TB, b []byte) (all []wire.TapRecord) {
+	t.Helper()
 	for len(b) > 0 {
 		r, n, err := wire.ParseTapRecord(b)
 		require.NoError(t, err)
@@ -152,42 +157,95 @@ func TestTapFull(t *testing.T) {
 	require.LessOrEqual(t, cap(tap.active), 8<<10)
 }
 
-// Over the rate nothing is recorded, and all of it counted; a second later there is room again.
+// Over the rate nothing is recorded, and all of it counted; nobody saves up more leave than a turn
+// gives.
 func TestTapRate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var all taps
-		tap := openTap(t, &all, TapOptions{Rate: 100})
+		tap := openTap(t, &all, TapOptions{Rate: 1000})
 		pass := func(n int) (recorded int, lost uint64) {
 			for range n {
 				passing().pass(all.on())
 			}
-			for b := tap.take(); len(b) > 0; {
-				r, k, err := wire.ParseTapRecord(b)
-				require.NoError(t, err)
+			for _, r := range records(t, tap.take()) {
 				if r.Kind != wire.TapNote {
 					recorded++
 				}
 				lost += r.Lost
-				b = b[k:]
 			}
 			return recorded, lost
 		}
-		recorded, _ := pass(1000)
-		require.Equal(t, 100, recorded, "those of a first second")
-		require.EqualValues(t, 900, tap.Lost())
+		for _, idle := range []time.Duration{0, time.Minute, tapTurn} {
+			time.Sleep(idle)
+			pass(0)
+			recorded, lost := pass(1000)
+			require.Equal(t, 100, recorded, "after %s", idle)
+			require.EqualValues(t, 0, lost, "it is said in the next record")
+			_, lost = pass(0)
+			require.EqualValues(t, 900, lost, "a record of its own, as there is no other")
+		}
+		require.EqualValues(t, 2700, tap.Lost())
 
-		time.Sleep(time.Minute)
-		_, lost := pass(0)
-		require.EqualValues(t, 900, lost, "a record of its own, as there is no other")
-		recorded, lost = pass(50)
-		require.Equal(t, 50, recorded)
-		require.Zero(t, lost)
-
-		time.Sleep(100 * time.Millisecond)
+		time.Sleep(tapTurn / 2)
 		pass(0)
-		recorded, _ = pass(1000)
-		require.Equal(t, 60, recorded, "what was left, and what a tenth of a second gives")
-		require.EqualValues(t, 900+940, tap.Lost())
+		recorded, _ := pass(1000)
+		require.Equal(t, 50, recorded, "what half a turn gives")
+		require.EqualValues(t, 2700+950, tap.Lost())
+	})
+}
+
+// A rate under one frame a turn is a rate, too.
+func TestTapLowRate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var all taps
+		tap := openTap(t, &all, TapOptions{Rate: 2})
+		recorded := 0
+		for begun := time.Now(); time.Since(begun) < 10*time.Second; time.Sleep(tapTurn) {
+			passing().pass(all.on())
+			for _, r := range records(t, tap.take()) {
+				if r.Kind != wire.TapNote {
+					recorded++
+				}
+			}
+		}
+		require.InDelta(t, 20, recorded, 1)
+	})
+}
+
+// A reader is given what was recorded once a turn, however much there is to tell, unless the buffer
+// becomes half full, and at once when the tap ends.
+func TestTapTurns(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var all taps
+		tap := openTap(t, &all, TapOptions{Rate: -1, Buffer: 64 << 10})
+		next := func() (n int, took time.Duration) {
+			begun := time.Now()
+			return len(tapped(t, tap)), time.Since(begun)
+		}
+		for range 3 {
+			passing().pass(all.on())
+			n, took := next()
+			require.Equal(t, 1, n)
+			require.Equal(t, tapTurn, took)
+		}
+		var filling sync.WaitGroup
+		filling.Go(func() {
+			time.Sleep(tapTurn / 4)
+			for range 150 { // of 300 to 400 bytes
+				passing().pass(all.on())
+			}
+		})
+		n, took := next()
+		require.GreaterOrEqual(t, n, 80) // half of the buffer
+		require.Equal(t, tapTurn/4, took)
+		filling.Wait()
+		passing().pass(all.on())
+		tap.Close()
+		n, took = next()
+		require.Positive(t, n)
+		require.Zero(t, took)
+		_, err := tap.Next(t.Context())
+		require.ErrorIs(t, err, ErrClosed)
 	})
 }
 
@@ -214,14 +272,11 @@ func TestTapConcurrent(t *testing.T) {
 			require.ErrorIs(t, err, ErrClosed)
 			break
 		}
-		for len(b) > 0 {
-			r, k, err := wire.ParseTapRecord(b)
-			require.NoError(t, err)
+		for _, r := range records(t, b) {
 			if r.Kind != wire.TapNote {
 				n++
 			}
 			lost += r.Lost
-			b = b[k:]
 		}
 	}
 	require.EqualValues(t, writers*each, n+lost)

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"encoding/json"
 	"io"
@@ -263,6 +264,44 @@ func TestTap(t *testing.T) {
 \S+ call    seen#\d+ -> calc/server#\d+  math\.abs  id \d+, 5 bytes: \["x"\]
 \S+ error   calc/server#\d+ -> seen#\d+  math\.abs  id \d+>\d+, 0 bytes, took \S+s, code 12 .*
 $`, r.stdout)
+}
+
+// When a tap is interrupted, every frame until then is in its file or counted.
+func TestTapInterrupted(t *testing.T) {
+	path := serveHub(t)
+	serveMath(t, path)
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	c, err := hub.Join(ctx, path, hub.JoinOptions{})
+	require.NoError(t, err)
+	defer c.Close(ctx)
+	for rate, want := range map[string]string{
+		"1000": "100 frames recorded, 0 were not: --rate, --buffer\n",
+		"10":   "1 frames recorded, 99 were not: --rate, --buffer\n",
+	} {
+		tap := process(t, "tap", "--socket", path, "-o", filepath.Join(t.TempDir(), "frames.tap"),
+			"--object", "math", "--rate", rate)
+		var stderr bytes.Buffer
+		tap.Stderr = &stderr
+		require.NoError(t, tap.Start())
+		await(t, func() bool {
+			in, err := c.Inspect(ctx, hub.InspectOptions{})
+			require.NoError(t, err)
+			return in.Hub.Taps == 1
+		})
+		for range 50 {
+			_, err = c.Object("math").Call(ctx, "abs", []byte("[-5]"), nil)
+			require.NoError(t, err)
+		}
+		require.NoError(t, tap.Process.Signal(os.Interrupt))
+		require.NoError(t, tap.Wait())
+		require.Equal(t, want, stderr.String())
+		await(t, func() bool {
+			in, err := c.Inspect(ctx, hub.InspectOptions{})
+			require.NoError(t, err)
+			return in.Hub.Taps == 0
+		})
+	}
 }
 
 func TestTapFlags(t *testing.T) {

@@ -37,11 +37,15 @@ func newTap(s *socketFlag) *cobra.Command {
 		Short: "Record the frames that pass the hub",
 		Long: `Records calls, replies and oneways as they pass a hub that is running, with the names
 of who sends and who gets them, the object and the method, and how long each call took. It
-prints a line for each, or with -o writes them to a file that "pithos dump" reads.
+prints a line for each, or with -o writes them to a file that "pithos dump" reads. They come in
+batches, ten times a second.
 
-The hub never waits for whoever taps it: what is over --rate, or finds --buffer full, is not
-recorded but counted, and the count stands in the output. --peer, --object and --method choose
-by name, in which * stands for any text; --kind by call, reply, error, oneway, control.`,
+The hub never waits for whoever taps it, and spends little on it: what is over --rate, or finds
+--buffer full, is not recorded but counted. How many those were stands where they are missing,
+and in all at the end, on standard error. A tenth of the rate may come in a row, so that calls
+stand beside their replies. To see all of what is of interest, choose rather than raise the
+rate: --peer, --object and --method choose by name, in which * stands for any text; --kind by
+call, reply, error, oneway, control.`,
 		Example: `  pithos tap
   pithos tap --object math --kind call,reply
   pithos tap --peer 'web*' --body 4096 --json
@@ -156,19 +160,28 @@ func (t *tapper) run(ctx context.Context, address string, stdout, stderr io.Writ
 	if e := t.printer.out.Flush(); err == nil {
 		err = e
 	}
-	if t.file != "" {
-		fmt.Fprintf(stderr, "%d frames recorded, %d were not\n", t.seen, t.lost)
-	}
-	if ctx.Err() != nil {
-		return nil // it was to end
+	if t.file != "" || t.lost > 0 {
+		fmt.Fprintf(stderr, "%d frames recorded, %d were not: --rate, --buffer\n", t.seen, t.lost)
 	}
 	return err
 }
 
-// record takes what the tap has, until it is enough.
+// record takes what the tap has, until it is enough. When ctx ends, what was recorded until then
+// still comes.
 func (t *tapper) record(ctx context.Context, tap *hub.RemoteTap) error {
+	rest, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancel()
+	defer context.AfterFunc(ctx, func() {
+		time.AfterFunc(leaveTime, cancel)
+		if tap.Stop(rest) != nil {
+			cancel()
+		}
+	})()
 	for {
-		b, err := tap.Next(ctx)
+		b, err := tap.Next(rest)
+		if err != nil && ctx.Err() != nil {
+			return nil // it was to end
+		}
 		if err != nil {
 			return err
 		}
