@@ -173,6 +173,43 @@ func TestHandlerSeesDeadline(t *testing.T) {
 	})
 }
 
+// A handler that returns when its context has ended need not say why: it is told for it. The clock of
+// the caller may be behind, so that it is this answer that it gets.
+func TestHandlerLeavesWithItsContext(t *testing.T) {
+	eachEngine(t, func(t *testing.T, e engine) {
+		pool := newPool(t, 2, 16)
+		inside := make(chan struct{}, 1)
+		l := listen(t, e.of(transport.Options{Handler: pool.Handler(transport.HandlerFunc(
+			func(r *transport.Request) {
+				if string(r.Body()) == "forget" {
+					return
+				}
+				ctx := r.Context()
+				if string(r.Body()) == "cancel" {
+					inside <- struct{}{}
+				}
+				<-ctx.Done()
+			}))}))
+		cli, _ := rawClient(t, l.Address(), anyHello())
+		code := func() wire.Code {
+			f, _ := cli.until("an error", func(f wire.Frame) bool {
+				return f.Header.Flags == wire.FlagsError
+			})
+			m, _, err := wire.ParseBody(f.Body)
+			require.NoError(t, err)
+			return m.Code
+		}
+		cli.send(native(wire.FlagsCall, 1, wire.Meta{TimeoutUs: 20_000}, ""))
+		require.Equal(t, wire.CodeDeadline, code())
+		cli.send(native(wire.FlagsCall, 2, wire.Meta{}, "cancel"))
+		receive(t, inside, "the handler")
+		cli.send(wire.AppendControl(nil, wire.KindCancel, 2))
+		require.Equal(t, wire.CodeCanceled, code())
+		cli.send(native(wire.FlagsCall, 3, wire.Meta{}, "forget"))
+		require.Equal(t, wire.CodeInternal, code())
+	})
+}
+
 // R6: cancelling reaches the handler's context, the slot is reusable, the late reply is dropped and
 // counted.
 func TestR6CancelReachesHandler(t *testing.T) {

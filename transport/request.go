@@ -17,8 +17,9 @@ import (
 // Handler serves calls and oneways. Serve runs on the loop of the connection: it must not block,
 // and the request with everything it refers to is borrowed until Serve returns (Detach keeps it).
 // Work that blocks belongs on a Pool. A call is replied to once, by Reply, Fail or Gather, before
-// Serve returns or, when detached, later; a call that was neither is answered with
-// wire.CodeInternal, as is one whose handler panics.
+// Serve returns or, when detached, later; a call that was neither is answered with wire.CodeDeadline
+// or wire.CodeCanceled when that has ended its context, else with wire.CodeInternal, as is one whose
+// handler panics.
 type Handler interface {
 	Serve(*Request)
 }
@@ -290,8 +291,25 @@ func (r *Request) ended() {
 		return
 	}
 	if !r.oneway && !r.detached && !r.done() {
-		_ = r.Fail(wire.CodeInternal, "handler returned without a reply")
+		_ = r.Fail(r.forgotten())
 	}
+}
+
+// forgotten is the answer to a call whose handler returned without a reply. One that left because
+// its context had ended has not forgotten it: the caller may be waiting still, by its own clock.
+func (r *Request) forgotten() (wire.Code, string) {
+	r.mu.Lock()
+	l := r.life
+	r.mu.Unlock()
+	if l != nil {
+		switch l.ctx.Err() {
+		case context.DeadlineExceeded:
+			return wire.CodeDeadline, ""
+		case context.Canceled:
+			return wire.CodeCanceled, ""
+		}
+	}
+	return wire.CodeInternal, "handler returned without a reply"
 }
 
 // panicked answers a call whose handler panicked with p.
