@@ -82,8 +82,8 @@ func (h *Hub) Tap(o TapOptions) (*Tap, error) { return h.core.taps.open(o) }
 
 // Tap records the frames that pass a hub. Loops write records, one after the other, to a buffer of
 // fixed size; the reader takes the whole buffer and leaves an empty one, so that no loop ever waits
-// longer for the reader than two words take to change places. The reader gets it ten times a second,
-// or when it is half full.
+// longer for the reader than two words take to change places. It does ten times a second, or when
+// the buffer is half full.
 //
 //	loops --record--> active [ r | r | r |        ]
 //	                     ^ swapped v

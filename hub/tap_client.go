@@ -65,8 +65,8 @@ func (t *RemoteTap) Next(ctx context.Context) ([]byte, error) {
 	return b, nil
 }
 
-// Stop ends the recording within ctx: from then on Next returns what is left, and then ErrClosed, so
-// that every frame until then is recorded or counted. It may be called while Next waits.
+// Stop ends the recording within ctx: from then on Next returns what is left, and then ErrClosed,
+// so that every frame until then is recorded or counted. It may be called while Next waits.
 func (t *RemoteTap) Stop(ctx context.Context) error {
 	_, err := t.conn.Do(ctx, transport.Message{Method: methodUntap}, nil)
 	return remote(err)

@@ -173,8 +173,8 @@ func TestHandlerSeesDeadline(t *testing.T) {
 	})
 }
 
-// A handler that returns when its context has ended need not say why: it is told for it. The clock of
-// the caller may be behind, so that it is this answer that it gets.
+// A handler that returns when its context has ended need not say why: it is told for it. The clock
+// of the caller may be behind, so that it is this answer that it gets.
 func TestHandlerLeavesWithItsContext(t *testing.T) {
 	eachEngine(t, func(t *testing.T, e engine) {
 		pool := newPool(t, 2, 16)

@@ -17,9 +17,9 @@ import (
 // Handler serves calls and oneways. Serve runs on the loop of the connection: it must not block,
 // and the request with everything it refers to is borrowed until Serve returns (Detach keeps it).
 // Work that blocks belongs on a Pool. A call is replied to once, by Reply, Fail or Gather, before
-// Serve returns or, when detached, later; a call that was neither is answered with wire.CodeDeadline
-// or wire.CodeCanceled when that has ended its context, else with wire.CodeInternal, as is one whose
-// handler panics.
+// Serve returns or, when detached, later; a call that was neither is answered with
+// wire.CodeDeadline or wire.CodeCanceled when that has ended its context, else with
+// wire.CodeInternal, as is one whose handler panics.
 type Handler interface {
 	Serve(*Request)
 }
