@@ -125,7 +125,7 @@ async function main() {
     const play = new Play(), began = Date.now();
     let why = '';
     try {
-      await play.within(15000, run(play), 'the case');
+      await play.within(60000, run(play), 'the case');
     } catch (e) {
       why = String((e && e.stack) || e);
     }

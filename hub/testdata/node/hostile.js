@@ -184,10 +184,10 @@ module.exports = {
     const app = t.name('a'), a = await t.raw();
     (await t.raw({ appName: app })).serve((m) => ({ text: m.text }));
     const sizes = [0, 1, 2, 4095, 4096, 65535, 65536, 65537, 262144, 1 << 20, 6 << 20];
-    const ids = sizes.map((n) => a.up({ remote: { appName: app }, needReply: true,
+    const ids = sizes.map((n) => a.up({ remote: { appName: app }, needReply: true, timeout: 60000,
       text: 'é'.repeat(n / 2) }));
     for (const [i, id] of ids.entries()) {
-      t.assert.equal((await a.reply(id, 14000)).text.length, Math.floor(sizes[i] / 2));
+      t.assert.equal((await a.reply(id, 50000)).text.length, Math.floor(sizes[i] / 2));
     }
   },
 
