@@ -26,8 +26,9 @@
 //	probes, sd_notify ─┼── post ── loop ──┼── who waits for a result gets it
 //	ends of processes ─┘          timer   └── events to those who subscribed
 //
-// Lines of log do not take that way: from the pipe of an instance they go through one bounded queue
-// of its process to the file, the Sink and the subscribers.
+// Lines of log do not take that way: from the pipe of an instance they go to the subscribers, who
+// miss what they have no room for, and through one bounded queue of its process to the file and the
+// Sink.
 //
 // # States
 //

@@ -11,15 +11,17 @@ import (
 	"github.com/DeRuina/timberjack"
 )
 
-// A journal takes the log of one process: it reads the pipes of its instances and writes the lines
-// to the file, the sink and the subscribers.
+// A journal takes the log of one process: it reads the pipes of its instances, tells the lines to
+// the subscribers, and writes them to the file and the sink.
 //
-//	pipe ── reader ── split ─┬─> queue ── writer ─┬─> file, rotated
-//	                         └─> tail             ├─> sink
-//	                                              └─> subscribers
+//	pipe ── reader ── split ─┬─> tail
+//	                         ├─> subscribers
+//	                         └─> queue ── writer ─┬─> file, rotated
+//	                                              └─> sink
 //
 // When the file or the sink fails, the writer says so once and tries again until it succeeds; what
-// it has taken is not lost, and what comes meanwhile is up to the FullPolicy.
+// it has taken is not lost, and what comes meanwhile is up to the FullPolicy. Subscribers do not
+// wait for it.
 type journal struct {
 	process string
 	policy  LogPolicy
@@ -106,6 +108,7 @@ func (j *journal) read(r io.ReadCloser, index int, stream Stream, done func()) {
 		emit := func(line []byte, part bool) {
 			rec := record{now, index, stream, part, line}
 			t.put(rec)
+			j.subs.line(j.line(rec), rec.text)
 			j.queue.put(rec)
 		}
 		for {
@@ -134,18 +137,14 @@ func (j *journal) write() {
 		if len(j.batch) == 0 {
 			break
 		}
+		if first, _ := cutRecord(j.batch); first.stream == Own { // the others, readers have told
+			j.subs.line(j.line(first), first.text)
+		}
 		if j.policy.File != "" {
 			j.writeFile(j.batch)
 		}
 		if j.sink != nil {
 			j.writeSink(j.batch)
-		}
-		if len(list(&j.subs.lines)) > 0 {
-			for b := j.batch; len(b) > 0; {
-				var r record
-				r, b = cutRecord(b)
-				j.subs.line(j.line(r), r.text)
-			}
 		}
 		if cap(j.buf) > minQueue && len(j.batch) < minQueue/2 {
 			j.buf, j.lines = nil, nil // a burst is over

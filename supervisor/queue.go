@@ -73,7 +73,7 @@ func (q *queue) put(r record) {
 }
 
 // take waits for records and returns all there are, giving up the buffer of the last batch; none
-// when the queue is closed and empty.
+// when the queue is closed and empty. A marker, which counts what was dropped, is the first.
 func (q *queue) take(spent []byte) []byte {
 	q.mu.Lock()
 	defer q.mu.Unlock()

@@ -55,6 +55,17 @@ func (s *Subscription) send(m Message) {
 	}
 }
 
+// room says whether a message would find room now; if not it counts as lost.
+func (s *Subscription) room() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.c) == cap(s.c) {
+		s.missed++
+		return false
+	}
+	return true
+}
+
 func (s *Subscription) end() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -148,7 +159,7 @@ func (h *subscriptions) event(e Event) {
 // line sends l, whose text is borrowed, to those who want it.
 func (h *subscriptions) line(l Line, text []byte) {
 	for _, s := range list(&h.lines) {
-		if s.wants(l.Process) {
+		if s.wants(l.Process) && s.room() {
 			l.Text = string(text)
 			s.send(Message{Line: &l})
 		}

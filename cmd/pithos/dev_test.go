@@ -400,8 +400,8 @@ processes:
 	require.Contains(t, r.stderr.String(), `unknown field; did you mean "command"?`)
 }
 
-// TestDevFullDisk writes the log to a device that is always full: that is said, and the process
-// runs on.
+// TestDevFullDisk writes the log to a device that is always full: that is said, the process runs
+// on, and its lines are shown.
 func TestDevFullDisk(t *testing.T) {
 	if runtime.GOOS != "linux" {
 		return // there is no such device
@@ -412,6 +412,7 @@ func TestDevFullDisk(t *testing.T) {
 	require.NoError(t, os.Symlink("/dev/full", filepath.Join(dir, "full", "x.log")))
 	r := startDev(t, dir)
 	r.sees(`x: warning: .*no space left on device`)
+	r.sees(`(?m)^x   \| on$`)
 	r.sees(`started in`)
 	r.signal(os.Interrupt)
 	r.wait()
