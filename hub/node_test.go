@@ -9,6 +9,7 @@ import (
 
 	"github.com/pithos-ipc/pithos/hub"
 	"github.com/pithos-ipc/pithos/hub/internal/nodetest"
+	"github.com/pithos-ipc/pithos/internal/npmtest"
 	"github.com/pithos-ipc/pithos/transport"
 	"github.com/pithos-ipc/pithos/wire"
 )
@@ -19,7 +20,7 @@ func TestPandorasOwnClients(t *testing.T) {
 	if testing.Short() {
 		t.Skip("the Node clients take some seconds, and -short wants none of that")
 	}
-	clients := nodetest.Install(t, nodeFolder)
+	clients := npmtest.Install(t, nodeFolder)
 	for _, mode := range []string{"1", "2", "mixed"} {
 		t.Run("clients "+mode, func(t *testing.T) { drive(t, clients, mode) })
 	}

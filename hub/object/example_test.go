@@ -15,7 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/pithos-ipc/pithos/hub"
-	"github.com/pithos-ipc/pithos/hub/internal/nodetest"
+	"github.com/pithos-ipc/pithos/internal/npmtest"
 )
 
 const exampleFolder = "../../examples/objects"
@@ -25,7 +25,7 @@ func TestExampleObjects(t *testing.T) {
 	if testing.Short() {
 		t.Skip("the example is built and run, and -short wants none of that")
 	}
-	clients := nodetest.Install(t, nodeFolder)
+	clients := npmtest.Install(t, nodeFolder)
 	readme, err := os.ReadFile(filepath.Join(exampleFolder, "README.md"))
 	require.NoError(t, err)
 	blocks := strings.Split(string(readme), "\n```\n")

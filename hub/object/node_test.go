@@ -12,6 +12,7 @@ import (
 	"github.com/pithos-ipc/pithos/hub"
 	"github.com/pithos-ipc/pithos/hub/internal/nodetest"
 	"github.com/pithos-ipc/pithos/hub/object"
+	"github.com/pithos-ipc/pithos/internal/npmtest"
 )
 
 // nodeFolder has the cases, the driver and the lock file.
@@ -23,7 +24,7 @@ func TestObjectsOfGoAndNode(t *testing.T) {
 	if testing.Short() {
 		t.Skip("the Node clients take some seconds, and -short wants none of that")
 	}
-	clients := nodetest.Install(t, nodeFolder)
+	clients := npmtest.Install(t, nodeFolder)
 	for _, mode := range []string{"1", "2", "mixed"} {
 		t.Run("clients "+mode, func(t *testing.T) {
 			t.Setenv("PANDORA_TMP_DIR", t.TempDir())
