@@ -6,9 +6,8 @@ import (
 	"github.com/pithos-ipc/pithos/service"
 )
 
-func main() {
-	service.Main(
-		names.Definition(),
-		service.Definition{Name: "tryrpc", DependsOn: []string{names.Name}, New: newTryRPC},
-	)
+func main() { service.Main(names.Definition(), definition()) }
+
+func definition() service.Definition {
+	return service.Definition{Name: "tryrpc", DependsOn: []string{names.Name}, New: newTryRPC}
 }
