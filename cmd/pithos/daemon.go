@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"syscall"
 	"time"
@@ -164,6 +165,9 @@ func (d *daemonFlag) serve(log *slog.Logger, signals <-chan os.Signal) error {
 	o, err := appOptions(d.socket.path)
 	if err != nil {
 		return err
+	}
+	if runtime.GOOS == "linux" { // the file may be replaced or removed while the daemon runs
+		o.Hub[0] = "/proc/self/exe"
 	}
 	s, err := daemon.Listen(address, daemon.Options{App: o, Check: hubFree, Folder: folder,
 		Logger: log})

@@ -145,7 +145,11 @@ func requireDead(t *testing.T, pids ...string) {
 		require.NoError(t, err)
 		await(t, func() bool {
 			p, err := os.FindProcess(n)
-			return err != nil || errors.Is(p.Signal(syscall.Signal(0)), os.ErrProcessDone)
+			if err != nil {
+				return true
+			}
+			defer p.Release()
+			return errors.Is(p.Signal(syscall.Signal(0)), os.ErrProcessDone)
 		})
 	}
 }
@@ -277,7 +281,7 @@ func syscallKill(pid int) error {
 	if err != nil {
 		return err
 	}
-	return p.Kill()
+	return errors.Join(p.Kill(), p.Release())
 }
 
 // TestDevSocket chooses the hub's socket: by the environment, by the file, by the flag; the later

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -211,4 +212,27 @@ func TestR27ReloadUnderLoad(t *testing.T) {
 	t.Logf("%d calls, %.0f a second of %.0f wanted, %d reloads of 3 in %v", s.calls.Load(),
 		perSecond, rate, reloads, took.Round(time.Millisecond))
 	require.Empty(t, s.errs, "%d calls failed", s.failed.Load())
+}
+
+// TestDaemonWithoutProgram has the daemon's program removed, as "go run" does when "start" is over,
+// and installers do. When its hub is killed it starts again all the same.
+func TestDaemonWithoutProgram(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		return // a program that is gone cannot be started there
+	}
+	dir := background(t, "name: shop\nprocesses: {x: {command: sleep 1000}}")
+	start := process(t, "start", dir)
+	program, err := os.ReadFile(start.Path)
+	require.NoError(t, err)
+	start.Path = filepath.Join(t.TempDir(), "pithos")
+	require.NoError(t, os.WriteFile(start.Path, program, 0o700))
+	out, err := start.CombinedOutput()
+	require.NoError(t, err, "%s", out)
+	require.NoError(t, os.Remove(start.Path))
+	require.NoError(t, syscallKill(instances(t, "hub")[0].PID))
+	await(t, func() bool {
+		hub := instances(t, "hub")[0]
+		require.NotEqual(t, "failed", hub.State, hub.Reason)
+		return hub.State == "ready" && hub.Restarts == 1
+	})
 }
