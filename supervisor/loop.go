@@ -149,29 +149,32 @@ func (l *loop) killAll() {
 	}
 }
 
-// close ends the launcher and the journals. Nothing runs any more; what comes is drained, so that
-// nobody waits for the loop.
+// close ends the launcher and the journals. Nothing runs any more.
 func (l *loop) close() error {
-	drained, closed := make(chan struct{}), make(chan struct{})
-	go func() {
-		defer close(drained)
-		for {
-			select {
-			case f := <-l.s.inbox:
-				f()
-			case <-closed:
-				return
-			}
-		}
-	}()
-	l.fail(l.launcher.close())
+	l.await(func() { l.fail(l.launcher.close()) })
 	for _, p := range l.procs {
 		l.closeJournal(p)
 	}
-	l.closers.Wait()
-	close(closed)
-	<-drained
+	l.await(l.closers.Wait)
 	return errors.Join(l.errs...)
+}
+
+// await runs f, which may wait for others, and does meanwhile what is posted, so that nobody waits
+// for the loop.
+func (l *loop) await(f func()) {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		f()
+	}()
+	for {
+		select {
+		case g := <-l.s.inbox:
+			g()
+		case <-done:
+			return
+		}
+	}
 }
 
 // settle starts and stops what is not as it is wanted, until nothing is left to do now.
