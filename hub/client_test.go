@@ -4,10 +4,12 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -445,4 +447,24 @@ func TestHubClosesUnderCalls(t *testing.T) {
 		require.NoError(t, h.Close(soon(t)))
 		require.ErrorContains(t, <-ended, "hub is closing")
 	})
+}
+
+// TestWatchOfAClosingHub closes a hub: nobody is told that those have gone who only lost it, too.
+func TestWatchOfAClosingHub(t *testing.T) {
+	for range 20 {
+		h, path := start(t, hub.Options{})
+		var gone atomic.Int64
+		for i := range 8 {
+			c := join(t, path, fmt.Sprint("app", i))
+			echo(t, c, "calc")
+			_, err := c.Watch(soon(t), hub.Selector{ObjectName: "calc"}, func(e hub.Event) {
+				if !e.Up {
+					gone.Add(1)
+				}
+			})
+			require.NoError(t, err)
+		}
+		require.NoError(t, h.Close(soon(t)))
+		require.Zero(t, gone.Load())
+	}
 }

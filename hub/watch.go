@@ -92,10 +92,11 @@ func (t *table) unfollow(w *watch) {
 
 // tellLocked tells everybody whose watch matches e. Events go through the backlogs, so that they
 // keep their order, and are sent when the lock is free again. A watcher whose backlog is full is
-// cut off, as it would know less than it believes.
+// cut off, as it would know less than it believes. A hub that is closing tells nobody: those whose
+// connections it ends have not gone, and will be at the next hub.
 func (c *core) tellLocked(e *entry, event string) {
 	c.table.version++
-	if e.raw == "" {
+	if e.raw == "" || c.closed {
 		return
 	}
 	tell := func(list []*watch) {
