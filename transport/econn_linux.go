@@ -288,6 +288,7 @@ func (c *econn) watchLeader() {
 // flushOrArm writes what waits, or has epoll tell when that is possible. As long as the loop keeps
 // the read lease it tries again by itself, and arms when it gives that back.
 func (c *econn) flushOrArm() {
+	c.publishLate()
 	c.out.uncork()
 	c.stash.giveBack(c)
 	c.checkOutbox()

@@ -189,10 +189,7 @@ func (c *econn) close(ctx context.Context) error {
 	select {
 	case <-c.ending.quiet:
 		// Between two batches of the loop, so that what a batch refuses is still written.
-		c.loop.call(func() {
-			c.flushOrArm()
-			c.kill(ErrClosed)
-		})
+		c.loop.call(c.endQuietly)
 	case <-ctx.Done():
 		c.kill(ErrClosed)
 	}
@@ -201,6 +198,16 @@ func (c *econn) close(ctx context.Context) error {
 		return &d
 	}
 	return nil
+}
+
+// endQuietly ends a connection with nothing left to finish. Loop only.
+func (c *econn) endQuietly() {
+	c.flushOrArm()
+	if c.lane.late && !c.dead() {
+		c.loop.call(c.endQuietly) // somebody has the write lease for a moment
+		return
+	}
+	c.kill(ErrClosed)
 }
 
 // checkQuiet ends the wait of close when nothing is left to finish. What is served no more has its

@@ -60,6 +60,7 @@ type laneState struct {
 	out      *ring                     // what is written to; nil: the socket; write lease
 	due      bool                      // a client's: an offer is to come; read lease
 	up       atomic.Bool               // out is set, for who has no lease yet
+	late     bool                      // the peer has not been shown all of out; loop only
 	over     bool                      // a server's: the client has refused; read lease
 	taken    bool                      // a client has accepted; read lease
 	meta     []byte                    // of what is handed over in place; read lease

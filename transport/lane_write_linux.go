@@ -8,11 +8,18 @@ import (
 	"github.com/pithos-ipc/pithos/wire"
 )
 
+// lateBytes is how many bytes of small frames the loop writes to a ring in the middle of a batch
+// before it shows them to the peer: each showing costs both sides a cache line, and the peer is to
+// work at the same time.
+const lateBytes = 320
+
 // direct writes a small frame straight to the ring, when there is one and nothing waits before the
-// frame. It reports false when the frame has to be queued.
-func (c *econn) direct(h wire.Header, m *wire.Meta, body []byte, more [][]byte) bool {
+// frame. It reports false when the frame has to be queued. Corked says that the loop writes it in
+// the middle of a batch, and will flush at the end: the peer may be shown it later.
+func (c *econn) direct(h wire.Header, m *wire.Meta, body []byte, more [][]byte, corked bool) bool {
 	o := &c.out
-	if !c.lane.up.Load() || o.pending.Load() || !o.lease.CompareAndSwap(false, true) {
+	if !c.lane.up.Load() || o.pending.Load() || corked && c.corks() ||
+		!o.lease.CompareAndSwap(false, true) {
 		return false
 	}
 	r, n := c.lane.out, wire.HeaderSize+int(h.Length)
@@ -33,7 +40,11 @@ func (c *econn) direct(h wire.Header, m *wire.Meta, body []byte, more [][]byte) 
 		b = append(b, p...)
 	}
 	r.at += uint64(n)
-	c.publish()
+	if corked && r.at-r.told < lateBytes && c.midBatch() {
+		c.lane.late = true
+	} else {
+		c.publish()
+	}
 	c.count.framesOut.Add(1)
 	c.count.bytesOut.Add(uint64(n))
 	c.letGoOfWrites()
@@ -43,11 +54,31 @@ func (c *econn) direct(h wire.Header, m *wire.Meta, body []byte, more [][]byte) 
 	return true
 }
 
-// alone says that the loop handles the last frame that it has of the connection, or none, and that
-// nothing is corked, so that what it writes may as well go out now. Loop only.
-func (c *econn) alone() bool {
-	return c.out.cork[corkUrgent] == nil && c.out.cork[corkNormal] == nil &&
-		(c.in.lease.Load() != leaseLoop || c.in.r >= c.in.w)
+// corks says that frames of the loop's batch wait in a cork. Loop only.
+func (c *econn) corks() bool {
+	return c.out.cork[corkUrgent] != nil || c.out.cork[corkNormal] != nil
+}
+
+// midBatch says that the loop has more frames of the connection to handle, and flushes after them.
+// Loop only.
+func (c *econn) midBatch() bool {
+	return c.in.lease.Load() == leaseLoop && c.in.r < c.in.w
+}
+
+// publishLate shows the peer what direct has not. Loop only.
+func (c *econn) publishLate() {
+	if !c.lane.late {
+		return
+	}
+	if !c.out.lease.CompareAndSwap(false, true) {
+		c.loop.post(c, errandFlush) // who has the lease may have nothing to write
+		return
+	}
+	c.lane.late = false
+	if c.lane.out != nil {
+		c.publish()
+	}
+	c.letGoOfWrites()
 }
 
 // letGoOfWrites gives the write lease back, and sees to what was queued meanwhile.

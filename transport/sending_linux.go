@@ -68,7 +68,7 @@ func (c *econn) submit(f wire.Flags, id uint32, m *Message, meta *wire.Meta, cor
 	n := m.size()
 	if n <= copyMax && len(m.Files) == 0 {
 		h := wire.Header{Flags: f, ID: id, Length: uint32(meta.Size() + n)}
-		if (!corked || c.alone()) && c.direct(h, meta, m.Body, m.Gather) {
+		if c.direct(h, meta, m.Body, m.Gather, corked) {
 			return nil, nil
 		}
 		if corked {

@@ -359,7 +359,10 @@ func (c *econn) reply(r *Request, f replyFrame) error {
 		c.replyFilled(r, &m, &f)
 	} else if n <= copyMax {
 		h := wire.Header{Flags: f.flags(), ID: r.id, Length: uint32(m.Size() + n)}
-		if (!onLoop || c.alone()) && c.direct(h, &m, f.body, f.gather) {
+		if c.direct(h, &m, f.body, f.gather, onLoop) {
+			if onLoop && c.lane.late {
+				c.dirty = true
+			}
 			c.over(r)
 			return nil
 		}
