@@ -14,6 +14,7 @@ import (
 // TestRunMeasuresEverything takes every row through every scenario, for some milliseconds, with
 // server processes of their own.
 func TestRunMeasuresEverything(t *testing.T) {
+	t.Setenv("GORACE", "atexit_sleep_ms=0") // or each child takes a second to end
 	var progress bytes.Buffer
 	r, err := Run(t.Context(), Options{
 		Rounds: 1, Duration: smokeTime, Peers: 200, Progress: &progress,

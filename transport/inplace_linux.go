@@ -195,6 +195,7 @@ func (c *econn) borrow() (o outcome, done bool) {
 	if !c.fits(h) {
 		return readOver, true
 	}
+	c.laneSeen()
 	total, at := wire.HeaderSize+int(h.Length), wire.HeaderSize+k+int(meta)
 	frame := r.peek(total)
 	c.lane.meta = append(c.lane.meta[:0], frame[wire.HeaderSize:at]...)

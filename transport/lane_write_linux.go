@@ -139,7 +139,7 @@ func (c *econn) publish() {
 		return
 	}
 	if raceEnabled {
-		_, _ = unix.Write(c.fd, nil) // see laneRecv
+		_, _ = unix.Write(c.fd, nil) // see laneSeen
 	}
 	switch r.publish() {
 	case awake:
