@@ -132,7 +132,7 @@ func (f *flight) end(reply []byte, err error) {
 		c.failed(err)
 	}
 	f.method.end(took, err != nil)
-	if taps := c.taps.on(); taps != nil {
+	if taps := c.taps.on(); taps != nil && !spent(taps) {
 		e := passage{kind: replyKind(err != nil), at: at, id: id, from: f.to.peer, to: ask.peer,
 			copies: 1, took: took, object: f.route.name(), payload: reply}
 		_, e.called = f.method.names()

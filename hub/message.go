@@ -256,7 +256,7 @@ func (c *core) answer(p *peer, t *turn, id uint32, pkg []byte) {
 	c.forgetCallLocked(call, at, false)
 	c.unlock()
 	c.stats.replies.Add(1)
-	if taps := c.taps.on(); taps != nil {
+	if taps := c.taps.on(); taps != nil && !spent(taps) {
 		e := passage{kind: wire.TapReply, at: at, id: id, from: p, to: ask.peer, copies: 1,
 			payload: pkg, took: took}
 		e.object, e.called = method.names()

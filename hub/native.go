@@ -244,7 +244,7 @@ func (c *core) forwardTo(p *peer, r *transport.Request, route *route, to *target
 		return
 	}
 	m.Route, m.Caller = to.pub, p.seq
-	if taps := c.taps.on(); taps != nil {
+	if taps := c.taps.on(); taps != nil && !spent(taps) {
 		c.passRequest(taps, p, r, route, to.peer, 1)
 	}
 	c.stats.delivered.Add(1)

@@ -36,6 +36,20 @@ func (p *passage) pass(list *[]*Tap) {
 	}
 }
 
+// spent says whether none of those who tap has leave to record a frame, whatever it is. Then it is
+// counted, and need not be shown. It is for frames that have one receiver.
+func spent(list *[]*Tap) bool {
+	for _, t := range *list {
+		if t.filtered || t.want.Rate < 0 || t.credit.Load() > 0 {
+			return false
+		}
+	}
+	for _, t := range *list {
+		t.over.Add(1)
+	}
+	return true
+}
+
 func callKind(oneway bool) wire.TapKind {
 	if oneway {
 		return wire.TapOneway

@@ -98,6 +98,7 @@ type Tap struct {
 	filtered bool          // want leaves something out; immutable
 	epoch    uint64        // what the clock of transport.Now began at, in ns since 1970; immutable
 	credit   atomic.Int64  // frames that may be recorded in this turn; negative: so many were not
+	over     atomic.Uint64 // frames that spent has counted since leave was given last
 	lost     atomic.Uint64 // frames that were not recorded, in all
 	closed   atomic.Bool
 	wake     chan struct{} // of capacity 1: the buffer is half full, or the tap closed
@@ -309,7 +310,7 @@ func (t *Tap) renew() (over uint64) {
 	for {
 		left := t.credit.Load()
 		if t.credit.CompareAndSwap(left, min(max(left, 0)+more, t.burst())) {
-			over = uint64(max(-left, 0))
+			over = uint64(max(-left, 0)) + t.over.Swap(0)
 			t.lost.Add(over)
 			return over
 		}
@@ -317,7 +318,9 @@ func (t *Tap) renew() (over uint64) {
 }
 
 // Lost is how many frames the tap was to record and has not: over its rate, or without room.
-func (t *Tap) Lost() uint64 { return t.lost.Load() + uint64(max(-t.credit.Load(), 0)) }
+func (t *Tap) Lost() uint64 {
+	return t.lost.Load() + t.over.Load() + uint64(max(-t.credit.Load(), 0))
+}
 
 // Close ends the tap: nothing is recorded any more, and Next returns what was. Closing again does
 // nothing.

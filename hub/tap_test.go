@@ -164,8 +164,10 @@ func TestTapRate(t *testing.T) {
 		var all taps
 		tap := openTap(t, &all, TapOptions{Rate: 1000})
 		pass := func(n int) (recorded int, lost uint64) {
-			for range n {
-				passing().pass(all.on())
+			for i := range n { // half of them by the short way
+				if i%2 == 0 || !spent(all.on()) {
+					passing().pass(all.on())
+				}
 			}
 			for _, r := range records(t, tap.take()) {
 				if r.Kind != wire.TapNote {
@@ -325,7 +327,7 @@ func BenchmarkTap(b *testing.B) {
 			}
 			r := passing()
 			for b.Loop() {
-				if list := all.on(); list != nil {
+				if list := all.on(); list != nil && !spent(list) {
 					r.pass(list)
 				}
 			}

@@ -40,8 +40,9 @@ of who sends and who gets them, the object and the method, and how long each cal
 prints a line for each, or with -o writes them to a file that "pithos dump" reads. They come in
 batches, ten times a second.
 
-The hub never waits for whoever taps it, and spends little on it: what is over --rate, or finds
---buffer full, is not recorded but counted. How many those were stands where they are missing,
+The hub never waits for whoever taps it, and spends little on it; the tap itself runs only when
+the processors have nothing else to do. What is over --rate, or finds --buffer full, is not
+recorded but counted. How many those were stands where they are missing,
 and in all at the end, on standard error. A tenth of the rate may come in a row, so that calls
 stand beside their replies. To see all of what is of interest, choose rather than raise the
 rate: --peer, --object and --method choose by name, in which * stands for any text; --kind by
@@ -126,6 +127,9 @@ func (t *tapper) check() error {
 
 // run records until it is enough, or ctx ends.
 func (t *tapper) run(ctx context.Context, address string, stdout, stderr io.Writer) (err error) {
+	if stdout == os.Stdout { // the process is for the tap alone
+		stepBack()
+	}
 	out := stdout
 	if t.file != "" {
 		f, err := os.OpenFile(t.file, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
@@ -138,8 +142,10 @@ func (t *tapper) run(ctx context.Context, address string, stdout, stderr io.Writ
 		}
 		out = f
 	}
-	dialCtx, cancel := context.WithTimeout(ctx, t.timeout)
+	// Who interrupts it may know that the hub records already: it gets the time to say what.
+	dialCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), t.timeout)
 	defer cancel()
+	defer context.AfterFunc(ctx, func() { time.AfterFunc(leaveTime, cancel) })()
 	tap, err := hub.OpenTap(dialCtx, address, hub.Location{AppName: "pithos", ProcessName: "tap"},
 		t.options)
 	if err != nil {

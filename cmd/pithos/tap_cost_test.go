@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -19,10 +20,11 @@ import (
 
 // BenchmarkR32TapCost is what a tap costs those who call through the hub: the calls per second with
 // one, which records all that its rate allows and writes it to a file, beside those without, in
-// turns. The hub is a process of its own, and so is the tap; caller and provider share a third. A
-// window begins when the tap has run for a while, so that neither its start nor what it may record
-// at once counts; every second pair begins with the tap. cost-% is the median of the pairs; run it
-// with -benchtime 11x or more.
+// turns: each window with one lies between two without. The hub is a process of its own, and so is
+// the tap; caller and provider share a third. A window begins when the tap has run for a while, so
+// that neither its start nor what it may record at once counts. cost-% is the median over the
+// windows, noise-% that of the difference of the two windows without, below which a cost cannot be
+// seen; run it with -benchtime 11x or more.
 func BenchmarkR32TapCost(b *testing.B) {
 	for _, underWay := range []int{1, 64} {
 		name := map[int]string{1: "one at a time", 64: "64 under way"}[underWay]
@@ -39,24 +41,23 @@ func BenchmarkR32TapCost(b *testing.B) {
 			_, err := c.Publish(b.Context(), hub.Object{Name: "echo", Handler: echo, OnLoop: true})
 			require.NoError(b, err)
 			rate(b, c, underWay)
-			var costs, off, on []float64
+			var costs, noise, off, on []float64
 			var recorded, missed uint64
-			for pair := 0; b.Loop(); pair++ {
-				if pair%2 == 0 {
-					off = append(off, rate(b, c, underWay))
-				}
+			for b.Loop() {
+				before := rate(b, c, underWay)
 				end := tapSteadily(b, c, path, filepath.Join(dir, "frames.tap"))
-				on = append(on, rate(b, c, underWay))
+				with := rate(b, c, underWay)
 				n, not := end()
 				recorded, missed = recorded+n, missed+not
-				if pair%2 == 1 {
-					off = append(off, rate(b, c, underWay))
-				}
-				costs = append(costs, 100*(1-on[pair]/off[pair]))
+				after := rate(b, c, underWay)
+				on, off = append(on, with), append(off, before, after)
+				costs = append(costs, 100*(1-2*with/(before+after)))
+				noise = append(noise, 100*math.Abs(before-after)/max(before, after))
 			}
 			b.ReportMetric(median(costs), "cost-%")
 			b.ReportMetric(slices.Min(costs), "least-%")
 			b.ReportMetric(slices.Max(costs), "most-%")
+			b.ReportMetric(median(noise), "noise-%")
 			b.ReportMetric(median(off), "off-calls/s")
 			b.ReportMetric(median(on), "on-calls/s")
 			b.ReportMetric(100*float64(recorded)/float64(recorded+missed), "recorded-%")
