@@ -28,6 +28,8 @@ type engine interface {
 	reply(r *Request, f replyFrame) error
 	// detach makes a request that outlives its handler; pooled ones are recycled.
 	detach(r *Request, pooled bool) *Request
+	// retain is detach for the duty to reply alone; w is told when nobody waits any more.
+	retain(r *Request, w watched) *Request
 	// over is called once when a oneway on a Pool has been handled: its credit goes back.
 	over(r *Request)
 	// drop counts a frame that was thrown away.

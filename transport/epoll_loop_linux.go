@@ -122,8 +122,9 @@ type tenants struct {
 // served is the request whose handler runs. Loop only.
 type served struct {
 	req      Request
-	metaSet  bool     // req.meta is not zero
-	handling *Request // &req while its handler runs
+	metaSet  bool       // req.meta is not zero
+	handling *Request   // &req while its handler runs
+	spare    []*Request // for calls that are to be held
 }
 
 // poller is something besides a connection that the loop's epoll reports on: a listening socket.

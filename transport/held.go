@@ -25,14 +25,19 @@ func (r *Request) Hold(w Canceler, ticket uint64) Held {
 	if r.oneway || r.detached || r.done() {
 		return Held{}
 	}
+	return Held{r.conn.eng.retain(r, watched{w: w, ticket: ticket})}
+}
+
+// retain makes the detached form of r, without what r lends.
+func (r *Request) retain(w watched) *Request {
 	meta, body, owned := r.meta, r.body, r.owned
 	r.meta, r.body, r.owned = wire.Meta{}, nil, nil
 	r.mu.Lock()
-	r.watch = watched{w, ticket}
+	r.watch = w
 	r.mu.Unlock()
 	d := r.conn.eng.detach(r, true)
 	r.meta, r.body, r.owned = meta, body, owned
-	return Held{d}
+	return d
 }
 
 // Valid says that there is a call to reply to.
@@ -108,6 +113,7 @@ func (c *Conn) CancelAll() { c.eng.cancelAll() }
 type watched struct {
 	w      Canceler
 	ticket uint64
+	lean   bool // the call has nothing but the duty to reply; immutable while it is held
 }
 
 // give tells w, if there is one. No lock may be held.

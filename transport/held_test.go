@@ -1,8 +1,11 @@
 package transport_test
 
 import (
+	"bytes"
 	"context"
+	"encoding/binary"
 	"errors"
+	"sync"
 	"sync/atomic"
 	"testing"
 
@@ -184,3 +187,58 @@ func TestDetachKeepsAllOfTheMeta(t *testing.T) {
 		}
 	})
 }
+
+// TestHeldMany: calls that a relay holds, with both connections on one loop, get the reply that is
+// theirs, whatever is under way beside them, and so do those after they have been taken back.
+func TestHeldMany(t *testing.T) {
+	eachEngine(t, func(t *testing.T, e engine) {
+		g, err := transport.NewGroup(1, 0)
+		require.NoError(t, err)
+		t.Cleanup(func() { _ = g.Close() })
+		_, to := e.pair(t, handler(echo), transport.Options{Group: g})
+		_, cli := e.pair(t, transport.Options{Group: g, Handler: transport.HandlerFunc(
+			func(r *transport.Request) {
+				m, _ := r.Message()
+				held := r.Hold(nobody{}, 0)
+				_, err := to.Begin(m, nil, func(reply []byte, err error) {
+					if err != nil {
+						_ = held.Fail(wire.CodeInternal, err.Error())
+						return
+					}
+					_ = held.Reply(reply)
+				})
+				if err != nil {
+					_ = held.Fail(wire.CodeInternal, err.Error())
+				}
+			})}, transport.Options{})
+		var left sync.WaitGroup
+		within := patient(t)
+		for i := range 64 {
+			left.Go(func() {
+				body := make([]byte, 8+i)
+				for n := range times(200, 10_000) {
+					binary.LittleEndian.PutUint64(body, uint64(i<<32+n))
+					ctx, cancel := within, context.CancelFunc(func() {})
+					if n%16 == i%16 {
+						ctx, cancel = context.WithCancel(ctx)
+						go cancel()
+					}
+					got, err := cli.Call(ctx, body, nil)
+					cancel()
+					if err == nil && !bytes.Equal(got, body) ||
+						err != nil && !errors.Is(err, context.Canceled) {
+						t.Errorf("caller %d, call %d: %v, reply %x", i, n, err, got)
+						return
+					}
+				}
+			})
+		}
+		left.Wait()
+		eventually(t, func() bool { return cli.Stats().Pending == 0 }, "%v", now(cli.Stats))
+	})
+}
+
+// nobody does not want to know who has given up.
+type nobody struct{}
+
+func (nobody) Canceled(uint64, error) {}

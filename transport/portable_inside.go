@@ -163,6 +163,8 @@ func (e *portable) detach(r *Request, pooled bool) *Request {
 	return d
 }
 
+func (e *portable) retain(r *Request, w watched) *Request { return r.retain(w) }
+
 // reply answers r, once.
 func (e *portable) reply(r *Request, f replyFrame) error {
 	if r.oneway || r.detached {

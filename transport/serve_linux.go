@@ -26,7 +26,6 @@ type serving struct {
 // replace enters r, in place of old if that is there.
 func (t *serving) replace(old, r *Request, there bool) {
 	t.mu.Lock()
-	defer t.mu.Unlock()
 	if there {
 		t.removeLocked(old)
 	}
@@ -37,7 +36,10 @@ func (t *serving) replace(old, r *Request, there bool) {
 	r.next = *b
 	*b = r
 	t.n++
-	t.some.Store(true)
+	if t.n == 1 {
+		t.some.Store(true)
+	}
+	t.mu.Unlock()
 }
 
 func (t *serving) growLocked() {
@@ -69,12 +71,19 @@ func (t *serving) findLocked(id uint32) *Request {
 // left is called, when the reply is queued, r goes on being counted.
 func (t *serving) leave(r *Request) {
 	t.mu.Lock()
-	defer t.mu.Unlock()
 	t.leaving.Add(1)
 	t.removeLocked(r)
+	t.mu.Unlock()
 }
 
 func (t *serving) left() { t.leaving.Add(-1) }
+
+// remove is leave for a reply that is queued already.
+func (t *serving) remove(r *Request) {
+	t.mu.Lock()
+	t.removeLocked(r)
+	t.mu.Unlock()
+}
 
 func (t *serving) removeLocked(r *Request) {
 	if t.n == 0 {
@@ -85,7 +94,9 @@ func (t *serving) removeLocked(r *Request) {
 			*p = r.next
 			r.next = nil
 			t.n--
-			t.some.Store(t.n > 0)
+			if t.n == 0 {
+				t.some.Store(false)
+			}
 			return
 		}
 	}
@@ -339,18 +350,18 @@ func (c *econn) reply(r *Request, f replyFrame) error {
 	if !r.claim() {
 		return ErrReplied
 	}
-	if !r.onLoop {
+	m := f.meta()
+	onLoop := r.onLoop
+	if !onLoop && n <= copyMax && f.fill == nil && c.loop.here() && !c.dead() {
+		c.replyHere(r, &m, &f, n)
+		return nil
+	}
+	if !onLoop {
 		c.serving.leave(r)
 	}
 	if c.dead() {
 		c.over(r)
 		return c.err()
-	}
-	m := f.meta()
-	onLoop := r.onLoop
-	if !onLoop && n <= copyMax && f.fill == nil && c.loop.here() {
-		c.replyHere(r, &m, &f, n)
-		return nil
 	}
 	if f.fill != nil {
 		if onLoop {
@@ -393,7 +404,9 @@ func (c *econn) replyHere(r *Request, m *wire.Meta, f *replyFrame, n int) {
 	h := wire.Header{Flags: f.flags(), ID: r.id, Length: uint32(m.Size() + n)}
 	c.out.putCorked(c.pub.group, corkUrgent, h, m, f.body, f.gather)
 	c.dirtyNow()
-	c.over(r)
+	c.serving.remove(r) // before this loop reads what the peer does next
+	c.ended(r)
+	c.loop.spared(r)
 }
 
 // replyLong queues a body that is written from where it lies. One that lies in the request's own
@@ -420,16 +433,23 @@ func (c *econn) replyLong(r *Request, m *wire.Meta, f *replyFrame, n int) {
 
 // over ends a request of the peer: its credit goes back, its context ends. Called once for each.
 func (c *econn) over(r *Request) {
-	if !r.onLoop && !r.oneway {
-		c.serving.left()
-	}
 	if r.onLoop {
 		c.giveBackHere(r.cost)
 		return
 	}
+	if !r.oneway {
+		c.serving.left()
+	}
+	c.ended(r)
+}
+
+// ended is over for a request that has left its handler, and is out of the table.
+func (c *econn) ended(r *Request) {
 	c.giveBack(r.cost)
-	c.letGo(r)
-	r.finish()
+	if !r.watch.lean { // it has neither memory, nor a context, nor descriptors
+		c.letGo(r)
+		r.finish()
+	}
 	c.checkQuiet()
 }
 
@@ -467,6 +487,44 @@ func (c *econn) detach(r *Request, pooled bool) *Request {
 		d.abandon(c.err()).give(c.err())
 	}
 	return d
+}
+
+// retain moves the duty to reply out of the handler. One that has nothing but that, as is usual, is
+// made here: nobody but the loop knows of r yet, so that no lock is needed.
+func (c *econn) retain(r *Request, w watched) *Request {
+	if !r.onLoop || r.held != 0 || r.life != nil || r.files != nil || w.w == nil {
+		return r.retain(w)
+	}
+	w.lean = true
+	var d *Request
+	spare := &c.loop.serve.spare
+	if n := len(*spare); n > 0 {
+		d = (*spare)[n-1]
+		*spare = (*spare)[:n-1]
+	} else {
+		d = c.pub.group.request()
+	}
+	d.conn, d.id, d.cost, d.deadline, d.watch = r.conn, r.id, r.cost, r.deadline, w
+	d.oneway, d.pooled = false, true
+	d.answered.Store(false)
+	r.detached = true
+	c.serving.replace(nil, d, false)
+	if c.dead() {
+		d.abandon(c.err()).give(c.err())
+	}
+	return d
+}
+
+// spareMost is how many requests a loop keeps for calls that are to be held.
+const spareMost = 512
+
+// spared takes r back, which was held and is over, without the detour over the pool. Loop only.
+func (l *loop) spared(r *Request) {
+	if !r.watch.lean || raceEnabled || len(l.serve.spare) >= spareMost {
+		return // its owner recycles it
+	}
+	r.conn, r.watch, r.pooled = nil, watched{}, false
+	l.serve.spare = append(l.serve.spare, r)
 }
 
 func (c *econn) drop() { c.count.drops.Add(1) }
