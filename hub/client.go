@@ -276,14 +276,24 @@ func (c *Client) down(err error) {
 	}
 }
 
-// ask calls a method of the hub itself.
+// ask calls a method of the hub itself. It asks again when the hub is lost on the way: what a hub is
+// asked here ends with the connection, or changes nothing.
 func (c *Client) ask(ctx context.Context, method string, body []byte) ([]byte, error) {
-	s, err := c.online(ctx)
-	if err != nil {
-		return nil, err
+	for {
+		s, err := c.online(ctx)
+		if err != nil {
+			return nil, err
+		}
+		reply, err := s.conn.Do(ctx, transport.Message{Method: method, Body: body}, nil)
+		if !errors.Is(err, transport.ErrConnLost) && !errors.Is(err, transport.ErrDraining) {
+			return reply, remote(err)
+		}
+		select { // a hub that drains is going
+		case <-s.conn.Done():
+		case <-ctx.Done():
+			return nil, fmt.Errorf("%w: %w", ErrAway, ctx.Err())
+		}
 	}
-	reply, err := s.conn.Do(ctx, transport.Message{Method: method, Body: body}, nil)
-	return reply, remote(err)
 }
 
 // Drain takes everything back that is published, so that no new call comes, and returns when the

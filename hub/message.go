@@ -20,6 +20,9 @@ func (c *core) message(p *peer, t *turn, id uint32, raw []byte) {
 		return
 	}
 	t.scratch = t.wanted.parse(remote, t.scratch[:0])
+	if t.wanted.all() {
+		c.sweep() // everybody is meant, who has just connected too
+	}
 	c.mu.Lock()
 	if p.gone.Load() || c.closed { // the connection ends, or has ended
 		c.unlock()

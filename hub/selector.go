@@ -120,6 +120,16 @@ func (s *selector) size() int {
 	return n
 }
 
+// all says that s restricts nothing.
+func (s *selector) all() bool {
+	for i := range s {
+		if !s[i].free() {
+			return false
+		}
+	}
+	return true
+}
+
 // matches says whether every key that s sets equals the one of p, which is published.
 func (s *selector) matches(p *selector) bool {
 	for i := range s {

@@ -208,6 +208,9 @@ func (e *portable) end(err error, opened bool) {
 	if err == io.EOF || err == io.ErrUnexpectedEOF {
 		err = fmt.Errorf("%w: %w", ErrConnLost, err)
 	}
+	if errors.Is(err, io.EOF) {
+		e.lastWrites()
+	}
 	e.fail(err)
 	e.mu.Lock()
 	err = e.life.err

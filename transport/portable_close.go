@@ -3,6 +3,7 @@ package transport
 import (
 	"context"
 	"sync/atomic"
+	"time"
 
 	"github.com/pithos-ipc/pithos/wire"
 )
@@ -68,6 +69,34 @@ func (e *portable) quietLocked() {
 	}
 	close(e.life.idle)
 	e.life.idle = nil
+}
+
+// lastWriteTime is how long a peer that has said all may take to read what is queued for it.
+const lastWriteTime = time.Second
+
+// lastWrites lets what is queued for a peer of Pandora's, which may end its side and still read, be
+// written before the connection ends. It runs on the loop.
+func (e *portable) lastWrites() {
+	e.mu.Lock()
+	if e.life.phase != phaseForeign || e.life.err != nil || e.life.idle != nil {
+		e.mu.Unlock()
+		return
+	}
+	idle := make(chan struct{})
+	e.life.idle = idle
+	e.quietLocked()
+	e.mu.Unlock()
+	end := time.NewTimer(lastWriteTime)
+	defer end.Stop()
+	select {
+	case <-idle:
+	case <-end.C:
+	}
+	e.mu.Lock()
+	if e.life.idle == idle {
+		e.life.idle = nil
+	}
+	e.mu.Unlock()
 }
 
 func (e *portable) quiet() {

@@ -63,6 +63,9 @@ class Raw extends EventEmitter {
   // ask sends a package for the hub and returns the data of its answer
   ask(name, data) { return this.reply(this.body({ action: action(name), data })); }
 
+  // known waits until the hub has taken the connection in, which is not online then: it answers
+  async known() { await this.ask('PUBLISH_UP'); return this; }
+
   online(location) { return this.ask('ONLINE_UP', { host: location, needReply: true }); }
 
   publish(selector) { return this.ask('PUBLISH_UP', { data: { selector }, needReply: true }); }

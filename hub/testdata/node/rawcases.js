@@ -113,7 +113,8 @@ module.exports = {
   },
 
   async 'what is not an object selects everybody'(t) {
-    const a = await t.raw(), b = await t.raw({ appName: t.name('b') }), bare = await t.raw();
+    const a = await t.raw(), b = await t.raw({ appName: t.name('b') });
+    const bare = await (await t.raw()).known();
     for (const remote of ['5', '"x"', 'true', '[]', '{}', '{"appName":""}']) {
       const n = b.downs().length;
       a.up(`{"remote":${remote},"broadcast":true,"n":${n}}`);
@@ -289,7 +290,8 @@ module.exports = {
   },
 
   async 'a broadcast to all'(t) {
-    const a = await t.raw(), b = await t.raw({ appName: t.name('b') }), bare = await t.raw();
+    const a = await t.raw(), b = await t.raw({ appName: t.name('b') });
+    const bare = await (await t.raw()).known(); // the portable engine cannot look into its backlog
     const id = a.up({ broadcast: true, needReply: true, host: { pid: 1 }, action: 'x', n: 1 });
     t.assert.deepEqual(await a.reply(id), OK, 'at once');
     for (const p of [a, b, bare]) {
