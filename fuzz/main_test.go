@@ -14,8 +14,9 @@ import (
 	"github.com/pithos-ipc/pithos/transport/transporttest"
 )
 
-// patience is how long anything may take before it counts as a hang.
-const patience = 5 * time.Second
+// patience is how long anything may take before it counts as a hang. Long bodies through small
+// buffers take seconds on a busy machine under the race detector.
+const patience = 30 * time.Second
 
 // engine is one of the two that drive connections.
 type engine struct {
