@@ -142,6 +142,10 @@ func BenchmarkCallbacks(b *testing.B) {
 		}
 		b.Run(row.Name, func(b *testing.B) {
 			c := open(b, row, smallBody, under, 1)[0].(Pipeliner)
+			if in, ok := c.(insider); ok {
+				callbacksInside(b, in, c, under)
+				return
+			}
 			body, bufs := make([]byte, smallBody), make([]byte, under*smallBody)
 			fill(body, 7)
 			left := 0 // loop of the connection only
@@ -170,4 +174,38 @@ func BenchmarkCallbacks(b *testing.B) {
 			b.ReportMetric(calls/b.Elapsed().Seconds(), "calls/s")
 		})
 	}
+}
+
+// callbacksInside is BenchmarkCallbacks for a connection that has one goroutine: each reply begins
+// the next call.
+func callbacksInside(b *testing.B, in insider, c Pipeliner, under int) {
+	body, bufs := make([]byte, smallBody), make([]byte, under*smallBody)
+	fill(body, 7)
+	begun, ended, total := 0, 0, under*b.N
+	end := make(chan error, under)
+	var call func(buf []byte) error
+	call = func(buf []byte) error {
+		begun++
+		return c.Go(body, buf, func(reply []byte, err error) {
+			err = errors.Join(err, check(reply, smallBody, 7))
+			if err == nil && begun < total {
+				err = call(buf)
+			}
+			if ended++; err != nil || ended == total {
+				end <- err
+			}
+		})
+	}
+	b.ReportAllocs()
+	in.Inside(func() {
+		for i := range under {
+			if err := call(bufs[i*smallBody:][:smallBody]); err != nil {
+				end <- err
+			}
+		}
+	})
+	if err := <-end; err != nil {
+		b.Fatal(err)
+	}
+	b.ReportMetric(float64(total)/b.Elapsed().Seconds(), "calls/s")
 }
