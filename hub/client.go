@@ -276,8 +276,8 @@ func (c *Client) down(err error) {
 	}
 }
 
-// ask calls a method of the hub itself. It asks again when the hub is lost on the way: what a hub is
-// asked here ends with the connection, or changes nothing.
+// ask calls a method of the hub itself. It asks again when the hub is lost on the way: what a hub
+// is asked here ends with the connection, or changes nothing.
 func (c *Client) ask(ctx context.Context, method string, body []byte) ([]byte, error) {
 	for {
 		s, err := c.online(ctx)
