@@ -2,11 +2,13 @@ package hub_test
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -37,11 +39,25 @@ func newChild(t testing.TB, address string) *exec.Cmd {
 	return child
 }
 
+// stopped says whether all of a process has stopped, which is some time after the signal.
+func stopped(t testing.TB, pid int) bool {
+	tasks, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", pid))
+	require.NoError(t, err)
+	for _, name := range tasks {
+		b, err := os.ReadFile(name)
+		if err != nil || !strings.Contains(string(b), ") T ") {
+			return false
+		}
+	}
+	return len(tasks) > 0
+}
+
 // A provider that is killed with -9 fails its calls at once, and is forgotten.
 func TestKilledProvider(t *testing.T) {
 	h, path := start(t, hub.Options{})
 	a, child := join(t, path, "a"), newChild(t, path)
 	require.NoError(t, child.Process.Signal(syscall.SIGSTOP))
+	eventually(t, func() bool { return stopped(t, child.Process.Pid) }, "the child stops")
 	ended := make(chan error, 10)
 	for range 10 {
 		require.NoError(t, a.Object("stopped").Go(hub.Message{}, nil,
@@ -52,8 +68,11 @@ func TestKilledProvider(t *testing.T) {
 	for range 10 {
 		require.ErrorContains(t, <-ended, "target disconnected")
 	}
-	_, err := a.Object("stopped").Call(soon(t), "m", nil, nil)
-	require.ErrorContains(t, err, "Cannot found any clients")
+	eventually(t, func() bool { // the calls may end a moment before the hub forgets it
+		_, err := a.Object("stopped").Call(soon(t), "m", nil, nil)
+		require.Error(t, err)
+		return strings.Contains(err.Error(), "Cannot found any clients")
+	}, "it is forgotten")
 }
 
 // BenchmarkR14 is a flow of calls, 8 under way, while 10,000 oneways a second go to a consumer that
