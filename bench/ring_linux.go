@@ -27,7 +27,7 @@ import (
 // A record lies in one piece: one that would not fit before the end of the ring begins at its
 // front, behind a record that says skip.
 const (
-	ringSize   = 256 << 10 // bytes of one ring
+	ringSize   = 1 << 20 // bytes of one ring
 	ringPart   = ringSize / 16
 	ringBegin  = 4096
 	ringMemory = ringBegin + 2*ringSize

@@ -27,15 +27,20 @@ const (
 // The bytes of each of the two rings of a lane. The side that accepts chooses, by
 // SocketOptions.Ring, which is rounded up to a power of two within these bounds.
 const (
-	DefaultRing = 256 << 10
+	DefaultRing = 1 << 20 // for the first lanes of a Group; see MaxLaneMemory
 	MinRing     = 64 << 10
 	MaxRing     = 1 << 30
 )
 
 // MaxLaneMemory is how many bytes of shared memory the connections of a Group take at most where
-// they could as well use the socket: further ones do. So a server has lanes for hundreds of peers,
-// and thousands may come.
-const MaxLaneMemory = 256 << 20
+// they could as well use the socket: further ones do. Where SocketOptions.Ring does not say
+// otherwise, the two rings of a connection get laneShare of what is left, but no less than MinRing
+// each: so the first 64 connections have rings of DefaultRing, and some 400 have lanes at all.
+// Memory that no frame has passed through is not there: an idle connection has used a few pages.
+const (
+	MaxLaneMemory = 256 << 20
+	laneShare     = 64 // a lane takes at most one part in so many
+)
 
 // LaneStats says how the frames of a connection travel.
 type LaneStats struct {
@@ -84,10 +89,14 @@ func guardFill(fill func([]byte), b []byte) (err error) {
 	return nil
 }
 
-// ringSize is the size of rings that this side offers.
-func (o *SocketOptions) ringSize() int {
-	if o.Ring <= 0 {
-		return DefaultRing
+// ringSize is the size of rings that this side offers, when those of its Group take taken bytes.
+func (o *SocketOptions) ringSize(taken int64) int {
+	if o.Ring > 0 {
+		return 1 << bits.Len(uint(min(max(o.Ring, MinRing), MaxRing)-1))
 	}
-	return 1 << bits.Len(uint(min(max(o.Ring, MinRing), MaxRing)-1))
+	size := DefaultRing
+	for size > MinRing && int64(2*size*laneShare) > MaxLaneMemory-taken {
+		size /= 2
+	}
+	return size
 }

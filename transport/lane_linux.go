@@ -106,10 +106,11 @@ func (c *econn) offerLane(peer wire.Capabilities) *parcel {
 		c.noLane(why)
 		return nil
 	}
-	size := c.set.Socket.ringSize()
-	if n := c.pub.group.lanes.Add(int64(2 * size)); n > MaxLaneMemory &&
+	lanes := &c.pub.group.lanes
+	size := c.set.Socket.ringSize(lanes.Load())
+	if n := lanes.Add(int64(2 * size)); n > MaxLaneMemory &&
 		c.set.Socket.Lane != LaneRequired {
-		c.pub.group.lanes.Add(int64(-2 * size))
+		lanes.Add(int64(-2 * size))
 		c.noLane(fmt.Sprintf("bytes of lanes of all connections: %d, limit %d", n, MaxLaneMemory))
 		return nil
 	}
@@ -120,7 +121,7 @@ func (c *econn) offerLane(peer wire.Capabilities) *parcel {
 		}
 	}
 	if err != nil {
-		c.pub.group.lanes.Add(int64(-2 * size))
+		lanes.Add(int64(-2 * size))
 		c.noLane(err.Error())
 		return nil
 	}

@@ -326,3 +326,35 @@ func TestR21IdleLanes(t *testing.T) {
 		return last == before
 	}, "300 ms in which nothing happens")
 }
+
+// TestLaneShares has connections share MaxLaneMemory: the first have large rings, later ones small
+// ones, the last none, and what one leaves the next one gets.
+func TestLaneShares(t *testing.T) {
+	l := listen(t, handler(echo))
+	g, err := transport.NewGroup(0, 0)
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, g.Close()) })
+	dial := func() (*transport.Conn, transport.LaneStats) {
+		conn, err := transport.Dial(patient(t), l.Address(), transport.Options{Group: g})
+		require.NoError(t, err)
+		_, err = conn.Call(patient(t), []byte("hi"), nil)
+		require.NoError(t, err)
+		return conn, conn.Stats().Lane
+	}
+	sizes, total, last := map[int]int{}, 0, transport.DefaultRing
+	first, s := dial()
+	for ; s.Ring > 0; _, s = dial() {
+		require.LessOrEqual(t, s.Ring, last)
+		last = s.Ring
+		sizes[s.Ring]++
+		total += 2 * s.Ring
+	}
+	require.Equal(t, "the peer offers none", s.Why)
+	require.LessOrEqual(t, total, transport.MaxLaneMemory)
+	require.Greater(t, total, transport.MaxLaneMemory-2*transport.MinRing)
+	require.GreaterOrEqual(t, sizes[transport.DefaultRing], 64, sizes)
+	require.Greater(t, sizes[transport.MinRing], 64, sizes)
+	require.NoError(t, first.Close(patient(t)))
+	require.Eventually(t, func() bool { _, s = dial(); return s.Ring == transport.MinRing },
+		20*time.Second, 10*time.Millisecond)
+}

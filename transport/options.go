@@ -61,7 +61,7 @@ type SocketOptions struct {
 	ReceiveBuffer int      // SO_RCVBUF in bytes
 	Backlog       int      // of listen(2); 0: 1,024
 	Lane          LaneMode // whether frames may travel through shared memory
-	Ring          int      // bytes of each ring of lanes that this side offers; 0: DefaultRing
+	Ring          int      // bytes of each ring of lanes that this side offers; 0: see DefaultRing
 
 	// InPlace is for peers that are trusted: bodies of at least so many bytes, which came through
 	// shared memory in one frame, are handed to handlers, and to callbacks of calls without a

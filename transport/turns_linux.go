@@ -80,6 +80,9 @@ const lonely = 4
 // waited for, so that he can as well read himself.
 func (c *econn) forOne() bool {
 	p, in := &c.lead, &c.in
+	if p.woken == 0 && !c.dirty && (!in.busy || in.leads()) {
+		return false // a piece of a long reply, or credit, says nothing
+	}
 	if p.woken != 1 || c.dirty || in.busy || in.r != in.w || c.out.pending.Load() ||
 		c.calls.waiting() > 1 {
 		p.lone = 0
