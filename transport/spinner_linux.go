@@ -12,7 +12,6 @@ import (
 
 // The rules of busy-polling.
 const (
-	pollsPerYield = 20                     // empty polls between two yields of the processor
 	sharedYield   = 2 * time.Microsecond   // a yield that took longer let somebody else run
 	goschedAfter  = 20 * time.Microsecond  // a turn of polling ends in runtime.Gosched after this
 	goschedYields = 16                     // or after so many yields
@@ -22,10 +21,20 @@ const (
 	suspicious    = 16                     // takes one off; from here on there is no spinning
 	firstPause    = 10 * time.Millisecond  // for so long,
 	maxPause      = time.Second            // doubled up to this if the first yield then is slow
-	epollEvery    = 4                      // hot turns between two looks at epoll
 	maxSkip       = 31                     // waits without spinning after many in vain
-	lanePolls     = 100                    // pollsPerYield of a ring, where a poll is a load
-	laneEpoll     = 64                     // epollEvery, when all that is hot is a ring
+)
+
+// pace is how many polls, or spins, there are between two of what takes longer.
+type pace struct {
+	yield int // empty polls, then the processor is given away
+	hits  int // spins that paid, likewise: so that who wants it does not wait for a time slice
+	epoll int // hot turns, then epoll is asked
+}
+
+// A poll of a ring is a load, one of a socket a system call.
+var (
+	socketPace = pace{yield: 20, hits: 32, epoll: 4}
+	ringPace   = pace{yield: 100, hits: 512, epoll: 64}
 )
 
 // spinner decides, for one waiter at a time (a loop, or the leader of a connection), whether to
@@ -36,11 +45,13 @@ const (
 type spinner struct {
 	budget int64 // ns; 0: never; immutable
 
+	pace     *pace // of the last poll
 	until    int64 // end of this spin; 0: none under way, untimed: nobody has looked at the clock
 	polls    int   // since the last yield
 	yields   int   // since the last Gosched
 	turnAt   int64 // of the last Gosched
 	asked    int   // hot turns since epoll was asked
+	paid     int   // spins that paid since the last yield
 	shared   bool  // others run on this processor, perhaps the peer: yield after every poll
 	skip     int   // waits to come without spinning
 	vain     int   // such waits after the last spin in vain; 0: the last one paid
@@ -62,8 +73,25 @@ func (s *spinner) active() {
 	if s.until != 0 {
 		s.hits.Add(1)
 		s.vain = 0
+		if s.paid++; s.paid >= s.pace.hits {
+			s.paid = 0
+			s.giveWay(nanotime())
+		}
 	}
 	s.until = 0
+}
+
+// giveWay yields the processor; it reports false when others want it, and ends the spin then.
+func (s *spinner) giveWay(before int64) bool {
+	s.yielded.Add(1)
+	schedYield()
+	after := nanotime()
+	if after-before > int64(slowYield) {
+		s.tooSlow(after-before, after)
+		return false
+	}
+	s.shared = after-before > int64(sharedYield)
+	return true
 }
 
 const (
@@ -74,7 +102,8 @@ const (
 )
 
 // again says whether to poll once more. It yields after most polls.
-func (s *spinner) again(most int) bool {
+func (s *spinner) again(p *pace) bool {
+	s.pace = p
 	if s.budget == 0 || s.skip > 0 {
 		return false
 	}
@@ -86,7 +115,7 @@ func (s *spinner) again(most int) bool {
 		return true
 	}
 	s.polls++
-	if s.polls < most && !s.shared {
+	if s.polls < p.yield && !s.shared {
 		return true
 	}
 	s.polls = 0
@@ -119,20 +148,16 @@ func (s *spinner) yield() bool {
 		return false
 	}
 	s.yields++
-	s.yielded.Add(1)
 	if s.yields >= goschedYields || before-s.turnAt >= int64(goschedAfter) {
 		runtime.Gosched()
 		s.yields = 0
 		s.turnAt = nanotime()
 		before = s.turnAt
 	}
-	schedYield()
-	after := nanotime()
-	if after-before > int64(slowYield) {
-		s.tooSlow(after-before, after)
+	s.paid = 0
+	if !s.giveWay(before) {
 		return false
 	}
-	s.shared = after-before > int64(sharedYield)
 	if s.slow > 0 {
 		s.slow--
 	} else {
@@ -171,9 +196,9 @@ func (s *spinner) slept(began int64, woken bool) {
 }
 
 // askEpoll says, in a hot turn, whether it is time to look at the other connections.
-func (s *spinner) askEpoll(every int) bool {
+func (s *spinner) askEpoll(p *pace) bool {
 	s.asked++
-	if s.asked < every {
+	if s.asked < p.epoll {
 		return false
 	}
 	s.asked = 0
