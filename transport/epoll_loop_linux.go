@@ -398,18 +398,18 @@ func (l *loop) expire(now int64) {
 // poll asks epoll: at once when there is work, again and again as long as spinning pays, and then
 // it blocks.
 func (l *loop) poll(busy bool) int {
-	p := &socketPace
+	m := overSocket
 	if l.lanes > 0 && l.lanes == len(l.hot[0]) {
-		p = &ringPace
+		m = overRing
 	}
 	if busy {
-		if len(l.hot[0]) > 0 && !l.spin.askEpoll(p) {
+		if len(l.hot[0]) > 0 && !l.spin.askEpoll(m) {
 			return 0
 		}
 		return epollPoll(l.ep, l.events[:])
 	}
-	if l.spin.again(p) {
-		if len(l.hot[0]) > 0 && !l.spin.askEpoll(p) {
+	if l.spin.again(m) {
+		if len(l.hot[0]) > 0 && !l.spin.askEpoll(m) {
 			return 0
 		}
 		n := epollPoll(l.ep, l.events[:])

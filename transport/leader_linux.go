@@ -225,9 +225,9 @@ func (c *econn) takeForLeader() bool {
 func (c *econn) leadReads(ctx context.Context, s *slot, id uint32, until int64) bool {
 	c.lead.slot = s
 	tryRead, yielded := c.lead.spin.budget > 0, false
-	p := &socketPace
+	m := overSocket
 	if c.lane.in != nil {
-		p, tryRead = &ringPace, true // to look costs next to nothing
+		m, tryRead = overRing, true // to look costs next to nothing
 	}
 	for turn := 1; ; turn++ {
 		o := readEmpty
@@ -263,7 +263,7 @@ func (c *econn) leadReads(ctx context.Context, s *slot, id uint32, until int64) 
 			tryRead, yielded = true, false
 			continue
 		}
-		if c.lead.spin.again(p) {
+		if c.lead.spin.again(m) {
 			if turn&63 == 0 && overtime(ctx, until) != nil {
 				c.retire()
 				return true

@@ -31,11 +31,18 @@ type pace struct {
 	epoll int // hot turns, then epoll is asked
 }
 
-// A poll of a ring is a load, one of a socket a system call.
-var (
-	socketPace = pace{yield: 20, hits: 32, epoll: 4}
-	ringPace   = pace{yield: 100, hits: 512, epoll: 64}
+// medium is what is polled: a poll of a ring is a load, one of a socket a system call.
+type medium int
+
+const (
+	overSocket medium = iota
+	overRing
 )
+
+var paces = [...]pace{
+	overSocket: {yield: 20, hits: 32, epoll: 4},
+	overRing:   {yield: 100, hits: 512, epoll: 64},
+}
 
 // spinner decides, for one waiter at a time (a loop, or the leader of a connection), whether to
 // poll again or to block. It spins while that pays: each spin in vain doubles the number of waits
@@ -45,19 +52,19 @@ var (
 type spinner struct {
 	budget int64 // ns; 0: never; immutable
 
-	pace     *pace // of the last poll
-	until    int64 // end of this spin; 0: none under way, untimed: nobody has looked at the clock
-	polls    int   // since the last yield
-	yields   int   // since the last Gosched
-	turnAt   int64 // of the last Gosched
-	asked    int   // hot turns since epoll was asked
-	paid     int   // spins that paid since the last yield
-	shared   bool  // others run on this processor, perhaps the peer: yield after every poll
-	skip     int   // waits to come without spinning
-	vain     int   // such waits after the last spin in vain; 0: the last one paid
-	slow     int   // suspicion that others want the processor
-	offUntil int64 // no spinning before
-	pause    int64 // that ended then
+	medium   medium // of the last poll
+	until    int64  // end of this spin; 0: none under way, untimed: nobody has looked at the clock
+	polls    int    // since the last yield
+	yields   int    // since the last Gosched
+	turnAt   int64  // of the last Gosched
+	asked    int    // hot turns since epoll was asked
+	paid     int    // spins that paid since the last yield
+	shared   bool   // others run on this processor, perhaps the peer: yield after every poll
+	skip     int    // waits to come without spinning
+	vain     int    // such waits after the last spin in vain; 0: the last one paid
+	slow     int    // suspicion that others want the processor
+	offUntil int64  // no spinning before
+	pause    int64  // that ended then
 
 	hits, misses, yielded atomic.Uint64
 }
@@ -73,7 +80,7 @@ func (s *spinner) active() {
 	if s.until != 0 {
 		s.hits.Add(1)
 		s.vain = 0
-		if s.paid++; s.paid >= s.pace.hits {
+		if s.paid++; s.paid >= paces[s.medium].hits {
 			s.paid = 0
 			s.giveWay(nanotime())
 		}
@@ -102,8 +109,8 @@ const (
 )
 
 // again says whether to poll once more. It yields after most polls.
-func (s *spinner) again(p *pace) bool {
-	s.pace = p
+func (s *spinner) again(m medium) bool {
+	s.medium = m
 	if s.budget == 0 || s.skip > 0 {
 		return false
 	}
@@ -115,7 +122,7 @@ func (s *spinner) again(p *pace) bool {
 		return true
 	}
 	s.polls++
-	if s.polls < p.yield && !s.shared {
+	if s.polls < paces[m].yield && !s.shared {
 		return true
 	}
 	s.polls = 0
@@ -196,9 +203,9 @@ func (s *spinner) slept(began int64, woken bool) {
 }
 
 // askEpoll says, in a hot turn, whether it is time to look at the other connections.
-func (s *spinner) askEpoll(p *pace) bool {
+func (s *spinner) askEpoll(m medium) bool {
 	s.asked++
-	if s.asked < p.epoll {
+	if s.asked < paces[m].epoll {
 		return false
 	}
 	s.asked = 0

@@ -64,11 +64,11 @@ func TestR21NoSpinWhereItIsInVain(t *testing.T) {
 	s := &spinner{budget: 1} // over before the first yield
 	inVain := func(want int) {
 		t.Helper()
-		for s.again(&socketPace) {
+		for s.again(overSocket) {
 		}
 		require.Equal(t, want, s.skip)
 		for range want {
-			require.False(t, s.again(&socketPace), "%d waits to come without spinning", s.skip)
+			require.False(t, s.again(overSocket), "%d waits to come without spinning", s.skip)
 			s.slept(0, true)
 		}
 		require.Zero(t, s.skip)
@@ -78,11 +78,11 @@ func TestR21NoSpinWhereItIsInVain(t *testing.T) {
 	}
 	inVain(maxSkip)
 	inVain(maxSkip)
-	require.True(t, s.again(&socketPace))
+	require.True(t, s.again(overSocket))
 	s.active() // it paid
 	inVain(1)
 	inVain(3)
-	for s.again(&socketPace) {
+	for s.again(overSocket) {
 	}
 	s.slept(nanotime()+int64(time.Hour), false)
 	require.Equal(t, 6, s.skip, "nobody woke it")
@@ -92,15 +92,15 @@ func TestR21NoSpinWhereItIsInVain(t *testing.T) {
 	require.EqualValues(t, 1, s.hits.Load())
 }
 
-// Spins that pay give the processor away, too, now and then: a thread that waits for it, to stop the
-// world for one, would else wait for the end of a time slice.
+// Spins that pay give the processor away, too, now and then: a thread that waits for it, to stop
+// the world for one, would else wait for the end of a time slice.
 func TestSpinsThatPayYield(t *testing.T) {
 	var s spinner
 	s.init(time.Hour)
-	for i := range 3 * ringPace.hits {
-		require.True(t, s.again(&ringPace))
+	for i := range 3 * paces[overRing].hits {
+		require.True(t, s.again(overRing))
 		s.active()
-		require.EqualValues(t, (i+1)/ringPace.hits, s.yielded.Load())
+		require.EqualValues(t, (i+1)/paces[overRing].hits, s.yielded.Load())
 		s.active() // without a wait
 	}
 }
@@ -110,7 +110,7 @@ func TestR21NoSpinWithoutBudget(t *testing.T) {
 	var s spinner
 	s.init(0)
 	for range 100 {
-		require.False(t, s.again(&socketPace))
+		require.False(t, s.again(overSocket))
 		s.slept(nanotime(), true)
 		s.active()
 	}
@@ -137,7 +137,7 @@ func requirePause(t *testing.T, s *spinner, slow int, pause time.Duration) {
 	}
 	require.Equal(t, at+int64(pause), s.offUntil)
 	require.Zero(t, s.until, "the spin is over")
-	require.False(t, s.again(&socketPace), "nor does another begin,")
+	require.False(t, s.again(overSocket), "nor does another begin,")
 	require.False(t, s.begin(s.offUntil-1), "until %v have gone by", pause)
 }
 

@@ -17,7 +17,7 @@ func (c *econn) turn() { c.after(c.readGuarded()) }
 func (c *econn) hotTurn() bool {
 	o := c.readGuarded()
 	if o == readSome && (c.in.busy || c.in.w > relayMost) {
-		c.loop.spin.asked += ringPace.epoll / 4 // that took a while: the others are to have their turn
+		c.loop.spin.asked += paces[overRing].epoll / 4 // that took a while: the others' turn
 	}
 	if c.dirty { // by a callback of another connection
 		c.dirty = false
