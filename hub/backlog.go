@@ -76,13 +76,14 @@ type backlog struct {
 
 // waiting is one call or oneway of a backlog, with a copy of its message.
 type waiting struct {
-	f     *flight // nil: a oneway
-	to    *target
-	route *route // nil: it is for to and nobody else
-	m     transport.Message
-	size  int64
-	by    time.Time // zero: no end
-	next  *waiting
+	f      *flight // nil: a oneway
+	ticket uint64  // of this use of f
+	to     *target
+	route  *route // nil: it is for to and nobody else
+	m      transport.Message
+	size   int64
+	by     time.Time // zero: no end
+	next   *waiting
 }
 
 // paused is a client's route whose senders hold back.
@@ -126,6 +127,9 @@ func (c *core) queue(b *backlog, f *flight, r *route, to *target, m *transport.M
 	if m.Timeout > 0 {
 		w.by = time.Now().Add(m.Timeout)
 	}
+	if f != nil {
+		w.ticket = f.ticket
+	}
 	limit := int64(c.limits.MaxQueue)
 	var out *waiting // what is thrown away
 	refuse, slow := false, false
@@ -159,6 +163,8 @@ func (c *core) queue(b *backlog, f *flight, r *route, to *target, m *transport.M
 	}
 	if refuse {
 		c.discard(b, w)
+	} else if f != nil {
+		f.takeBack(b, w.ticket)
 	}
 	c.pump(to.peer)
 }
@@ -229,13 +235,13 @@ func (c *core) discard(b *backlog, w *waiting) {
 	c.stats.dropped.Add(1)
 }
 
-// remove takes the call of f out, if it waits there and is not being sent.
-func (b *backlog) remove(f *flight) bool {
+// remove takes the call of f out, if that use of it waits there and is not being sent.
+func (b *backlog) remove(f *flight, ticket uint64) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	var prev *waiting
 	for w := b.head; w != nil; prev, w = w, w.next {
-		if w.f != f {
+		if w.f != f || w.ticket != ticket {
 			continue
 		}
 		if prev == nil {

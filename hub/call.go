@@ -244,7 +244,8 @@ type Reply struct {
 }
 
 // CallAll sends m to each of those that the route finds, and returns their replies in the order in
-// which they came, when all have come or failed. Nobody there: none, and no error.
+// which they came, when all have come or failed. Nobody there: none, and no error. When ctx ends
+// first, each provider that is still at work is told, as by Do.
 func (r *Route) CallAll(ctx context.Context, m Message) ([]Reply, error) {
 	v, err := r.resolve(ctx)
 	if err != nil {

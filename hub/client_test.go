@@ -425,6 +425,96 @@ func TestCancelGoesThrough(t *testing.T) {
 	}
 }
 
+// What ends a call to many ends it with each provider that is still at work, and for one of
+// Pandora's, which cannot be told, at the hub.
+func TestCancelOfManyGoesThrough(t *testing.T) {
+	h, path := start(t, hub.Options{})
+	a, b, c := join(t, path, "a"), join(t, path, "b"), join(t, path, "c")
+	inside, ends := make(chan struct{}, 2), make(chan error, 2)
+	for _, p := range []*hub.Client{b, c} {
+		publish(t, p, "job", "", func(r *transport.Request) {
+			inside <- struct{}{}
+			<-r.Context().Done()
+			ends <- context.Cause(r.Context())
+		})
+	}
+	publish(t, join(t, path, "quick"), "job", "",
+		func(r *transport.Request) { _ = r.Reply(nil) })
+	node := dial(t, path).online(`{"appName":"node"}`)
+	require.Equal(t, success, node.reply(node.send(`{"action":"PANDORA_HUB_ACTION_PUBLISH_UP",`+
+		`"data":{"data":{"selector":{"objectName":"job"}}}}`)))
+	began := func() {
+		<-inside
+		<-inside
+		node.next()
+	}
+
+	ctx, cancel := context.WithCancel(context.Background())
+	go func() {
+		began()
+		cancel()
+	}()
+	_, err := a.Object("job").CallAll(ctx, hub.Message{Method: "m"})
+	require.ErrorIs(t, err, context.Canceled)
+	for range 2 {
+		require.ErrorIs(t, <-ends, context.Canceled)
+	}
+	eventually(t, func() bool { return h.Stats().Pending == 0 }, "nothing is under way")
+
+	ctx, cancel = context.WithTimeout(context.Background(), 200*time.Millisecond)
+	defer cancel()
+	_, err = a.Object("job").CallAll(ctx, hub.Message{Method: "m"})
+	require.ErrorIs(t, err, context.DeadlineExceeded)
+	began()
+	for range 2 {
+		require.Error(t, <-ends)
+	}
+	eventually(t, func() bool { return h.Stats().Pending == 0 }, "nothing is under way")
+
+	lost, err := hub.Join(soon(t), path, hub.JoinOptions{})
+	require.NoError(t, err)
+	ended := make(chan error, 1)
+	go func() {
+		_, err := lost.Object("job").CallAll(context.Background(), hub.Message{Method: "m"})
+		ended <- err
+	}()
+	began()
+	ctx, cancel = context.WithCancel(context.Background())
+	cancel()
+	_ = lost.Close(ctx)
+	require.Error(t, <-ended)
+	for range 2 {
+		require.Error(t, <-ends)
+	}
+	eventually(t, func() bool { return h.Stats().Pending == 0 }, "its end ends them, too")
+}
+
+// Calls of a call to many that wait for their provider's credit are taken back, too.
+func TestCancelOfManyThatWait(t *testing.T) {
+	h, path := start(t, hub.Options{})
+	s, a := newStuck(t, path), join(t, path, "a")
+	for range 8 {
+		require.NoError(t, a.Object("slow").Go(hub.Message{}, nil, func([]byte, error) {}))
+	}
+	eventually(t, func() bool { return peerNamed(t, h, "sluggard").Inside == 8 }, "it is full")
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() {
+		_, err := a.Object("slow").CallAll(ctx, hub.Message{Method: "late"})
+		ended <- err
+	}()
+	eventually(t, func() bool { return peerNamed(t, h, "sluggard").Queued == 1 }, "it waits")
+	cancel()
+	require.ErrorIs(t, <-ended, context.Canceled)
+	eventually(t, func() bool { return peerNamed(t, h, "sluggard").Queued == 0 }, "it has gone")
+	s.release()
+	eventually(t, func() bool { return h.Stats().Pending == 0 }, "the others end")
+	for range 8 {
+		require.Empty(t, <-s.seen)
+	}
+	require.Empty(t, s.seen)
+}
+
 // long says whether the tests run in full.
 func long() bool { return os.Getenv("PITHOS_LONG") == "1" }
 

@@ -191,6 +191,10 @@ func (c *core) dropLocked(jobs []job, p *peer) []job {
 		if call.ask.held.Valid() {
 			_ = call.ask.held.Fail(wire.CodeCanceled, "") // to nobody: it is recycled
 		}
+		if ask := call.ask; ask.batch != nil && ask.batch.native { // likewise, with the last one
+			jobs = append(jobs, job{ask: &ask, from: call.provider,
+				why: &failure{class: "Error", code: wire.CodeCanceled}})
+		}
 		c.forgetCallLocked(call, c.now(), true)
 	}
 	for _, call := range p.waiting {

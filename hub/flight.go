@@ -103,9 +103,19 @@ func (f *flight) Canceled(ticket uint64, cause error) {
 	f.mu.Unlock()
 	if sent {
 		to.peer.member.conn.Cancel(call)
-	} else if to.peer.member.backlog.remove(f) {
+	} else if to.peer.member.backlog.remove(f, ticket) {
 		f.end(nil, context.Canceled)
 		f.core.pump(to.peer) // there may be room for those who hold back
+	}
+}
+
+// takeBack ends a call that was taken back before it began to wait in b.
+func (f *flight) takeBack(b *backlog, ticket uint64) {
+	f.mu.Lock()
+	canceled := f.ticket == ticket && f.canceled
+	f.mu.Unlock()
+	if canceled && b.remove(f, ticket) {
+		f.end(nil, context.Canceled)
 	}
 }
 

@@ -1,6 +1,7 @@
 package hub
 
 import (
+	"context"
 	"encoding/binary"
 	"fmt"
 	"strconv"
@@ -139,11 +140,12 @@ func (c *core) toPandora(p *peer, r *transport.Request, route *route, to *target
 	call := c.pending.open(p, 0, to.peer, wait, c.arrived(p))
 	call.ask, call.ticket, call.method = ask, ticket, m
 	id := call.id
-	if b == nil {
-		c.askers[ticket] = call
-	}
+	c.askers[ticket] = call
 	c.armLocked()
 	c.unlock()
+	if b != nil {
+		b.enter(c, ticket)
+	}
 	m.begin()
 	to.load.Begin()
 	if err := to.peer.send(id, body); err != nil {
@@ -331,6 +333,40 @@ type batch struct {
 	none bool   // none has come yet; guarded by mu
 	over bool   // the body has grown over its limit, and was thrown away; guarded by mu
 	body []byte // of the reply, so far; guarded by mu
+
+	canceled bool   // nobody waits for it any more; guarded by mu
+	calls    []part // what a native one is made of; guarded by mu
+}
+
+// part is a call of a native batch, as whoever knows of it tells it apart.
+type part struct {
+	w      transport.Canceler
+	ticket uint64
+}
+
+// enter makes a call a part of b, to be taken back with it. One that has a reply may stay there.
+func (b *batch) enter(w transport.Canceler, ticket uint64) {
+	b.mu.Lock()
+	canceled := b.canceled
+	if !canceled {
+		b.calls = append(b.calls, part{w, ticket})
+	}
+	b.mu.Unlock()
+	if canceled {
+		w.Canceled(ticket, context.Canceled)
+	}
+}
+
+// Canceled is told by the caller's connection that nobody waits any more. Each provider that is
+// still at work is told.
+func (b *batch) Canceled(_ uint64, cause error) {
+	b.mu.Lock()
+	calls := b.calls
+	b.canceled, b.calls = true, nil
+	b.mu.Unlock()
+	for _, p := range calls {
+		p.w.Canceled(p.ticket, cause)
+	}
 }
 
 // addPackage takes one package of Pandora's. It says true when it was the last one.

@@ -195,7 +195,7 @@ func (c *core) forwardAll(p *peer, r *transport.Request, route *route) {
 	}
 	b := &batch{left: len(s.targets), native: true, limit: c.limits.MaxBatch}
 	b.ask.peer = p
-	b.ask.held = r.Hold(nil, 0)
+	b.ask.held = r.Hold(b, 0)
 	for _, to := range s.targets {
 		c.forwardTo(p, r, route, to, b)
 	}
@@ -256,6 +256,8 @@ func (c *core) forwardTo(p *peer, r *transport.Request, route *route, to *target
 	f := c.newFlight(p, route, to, route.object.method(calledBy(r)))
 	if f.ask.batch = b; b == nil {
 		f.ask.held = r.Hold(f, f.ticket)
+	} else {
+		b.enter(f, f.ticket)
 	}
 	c.launch(f, &m)
 }
