@@ -5,6 +5,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/pithos-ipc/pithos/transport"
 	"github.com/pithos-ipc/pithos/wire"
 )
 
@@ -23,6 +24,10 @@ func (s *sink) write(h wire.Header, pieces [][]byte) error {
 }
 
 func (s *sink) end(error) {}
+
+func (s *sink) writeShared(h wire.Header, body *transport.Shared) error {
+	return s.write(h, [][]byte{body.Bytes()})
+}
 
 func (s *sink) native() bool { return false }
 

@@ -74,7 +74,8 @@ type backlog struct {
 	closed bool     // guarded by mu
 }
 
-// waiting is one call or oneway of a backlog, with a copy of its message.
+// waiting is one call or oneway of a backlog, with a copy of its message, but of a body that is
+// shared a reference: who takes it out releases that.
 type waiting struct {
 	f      *flight // nil: a oneway
 	ticket uint64  // of this use of f
@@ -93,13 +94,19 @@ type paused struct {
 	number uint64 // of the pause or the resume; rises
 }
 
-// keep makes a copy of m that lasts.
-func keep(m *transport.Message) (k transport.Message, size int) {
-	n := len(m.Method) + len(m.Action) + len(m.Trace) + len(m.Body)
-	for _, p := range m.Gather {
-		n += len(p)
+// messageSize is the number of bytes that keep keeps of m.
+func messageSize(m *transport.Message) int {
+	return len(m.Method) + len(m.Action) + len(m.Trace) + len(m.Body) + size(m.Gather)
+}
+
+// keep makes a copy of m that lasts. What is shared is not copied: the copy has a reference.
+func keep(m *transport.Message) (k transport.Message, n int) {
+	n = messageSize(m)
+	alone := n
+	if m.Shared != nil {
+		alone -= len(m.Body) + size(m.Gather)
 	}
-	b := make([]byte, 0, n)
+	b := make([]byte, 0, alone)
 	take := func(part []byte) []byte {
 		at := len(b)
 		b = append(b, part...)
@@ -108,6 +115,10 @@ func keep(m *transport.Message) (k transport.Message, size int) {
 	k = *m
 	k.Method = string(append([]byte(nil), m.Method...))
 	k.Action, k.Trace = take(m.Action), take(m.Trace)
+	if m.Shared != nil {
+		k.Shared = m.Shared.Retain()
+		return k, n
+	}
 	at := len(b)
 	take(m.Body)
 	for _, p := range m.Gather {
@@ -224,6 +235,7 @@ func (b *backlog) tookLocked(w *waiting) {
 
 // discard answers a call, or counts a oneway, that will not be sent.
 func (c *core) discard(b *backlog, w *waiting) {
+	defer w.m.Shared.Release()
 	if w.f != nil {
 		b.refused.Add(1)
 		c.stats.refused.Add(1)
@@ -257,6 +269,7 @@ func (b *backlog) remove(f *flight, ticket uint64) bool {
 		}
 		b.tookLocked(w)
 		f.core.queued.Add(-w.size)
+		w.m.Shared.Release()
 		return true
 	}
 	return false
@@ -290,6 +303,7 @@ func (c *core) pump(p *peer) {
 		}
 		b.tookLocked(w)
 		c.queued.Add(-w.size)
+		w.m.Shared.Release()
 		if err != nil {
 			b.mu.Unlock()
 			c.lose(b, w, err)
@@ -434,14 +448,13 @@ func (c *core) reroute(to *target) {
 		return
 	}
 	for _, w := range to.peer.member.backlog.withdraw(c, to) {
-		s := c.current(w.route)
-		if len(s.targets) == 0 {
+		if s := c.current(w.route); len(s.targets) == 0 {
 			c.lose(&to.peer.member.backlog, w, errNobody)
-			continue
+		} else {
+			c.stats.rerouted.Add(1)
+			c.redirect(w, s.targets[w.route.picker.Pick(s.set, w.m.Key)])
 		}
-		next := s.targets[w.route.picker.Pick(s.set, w.m.Key)]
-		c.stats.rerouted.Add(1)
-		c.redirect(w, next)
+		w.m.Shared.Release()
 	}
 	c.pump(to.peer) // there may be room for those who hold back
 }

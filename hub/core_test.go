@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/pithos-ipc/pithos/balancer"
+	"github.com/pithos-ipc/pithos/transport"
 	"github.com/pithos-ipc/pithos/wire"
 )
 
@@ -67,6 +68,10 @@ func (f *fake) write(h wire.Header, pieces [][]byte) error {
 	default:
 	}
 	return nil
+}
+
+func (f *fake) writeShared(h wire.Header, body *transport.Shared) error {
+	return f.write(h, [][]byte{body.Bytes()})
 }
 
 func (f *fake) native() bool { return false }

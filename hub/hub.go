@@ -240,6 +240,10 @@ func (s *socket) write(h wire.Header, pieces [][]byte) error {
 	return s.conn.WriteFrameGather(h, pieces)
 }
 
+func (s *socket) writeShared(h wire.Header, body *transport.Shared) error {
+	return s.conn.WriteShared(h, body)
+}
+
 func (s *socket) native() bool { return s.conn.Native() }
 
 func (s *socket) end(cause error) {

@@ -59,6 +59,7 @@ func (c *core) message(p *peer, t *turn, id uint32, raw []byte) {
 		c.numberLocked(t)
 	}
 	c.unlock()
+	raw = t.share(p, raw)
 	c.down(jobs, p, t, r, raw)
 	for _, to := range t.natives {
 		c.down1(p, t, r, to, b, id, need, raw)
@@ -148,6 +149,7 @@ func (c *core) broadcast(p *peer, t *turn, id uint32, raw []byte, need bool) {
 	}
 	c.numberLocked(t)
 	c.unlock()
+	raw = t.share(p, raw)
 	c.down(jobs, p, t, nil, raw)
 	for _, to := range t.natives {
 		c.downNative(p, t, to, nil, raw)
@@ -217,9 +219,12 @@ func (c *core) down(jobs []job, p *peer, t *turn, r *route, raw []byte) {
 	if taps := c.taps.on(); taps != nil {
 		c.passDown(taps, p, t, r, raw)
 	}
-	pieces := t.framed(downHead, raw)
+	b := body{shared: t.shared}
+	if b.shared == nil {
+		b.pieces = t.framed(downHead, raw)
+	}
 	for i, to := range t.found.peers {
-		if err := to.send(t.ids[i], pieces); err != nil {
+		if err := to.sendBody(t.ids[i], b); err != nil {
 			jobs = c.cut(jobs, to, err)
 			continue
 		}

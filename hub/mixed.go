@@ -94,9 +94,8 @@ func (t *turn) compose(p *peer, r *transport.Request, remote string, need, all b
 }
 
 // toPandora sends a native call or oneway to a provider of Pandora's.
-func (c *core) toPandora(p *peer, r *transport.Request, route *route, to *target, b *batch) {
-	t := c.turns.Get().(*turn)
-	defer c.putTurn(t)
+func (c *core) toPandora(p *peer, r *transport.Request, o *outgoing, route *route, to *target,
+	b *batch) {
 	refuse := func(code wire.Code, text string) {
 		if b != nil {
 			b.addResult(c, to.peer.seq, code, []byte(text))
@@ -108,12 +107,12 @@ func (c *core) toPandora(p *peer, r *transport.Request, route *route, to *target
 	if taps := c.taps.on(); taps != nil {
 		c.passRequest(taps, p, r, route, to.peer, 1)
 	}
-	body, err := t.compose(p, r, route.raw, need, b != nil)
+	body, err := o.compose(c, p, r, route.raw, need, b != nil)
 	if err != nil {
 		refuse(wire.CodeInvalid, err.Error())
 		return
 	}
-	if n := len(body[0]) + len(body[1]) + len(body[2]); n > c.limits.MaxBody {
+	if n := size(body.pieces); n > c.limits.MaxBody {
 		refuse(wire.CodeTooLarge, fmt.Sprintf("bytes of a body: %d, limit %d", n, c.limits.MaxBody))
 		return
 	}
@@ -148,7 +147,7 @@ func (c *core) toPandora(p *peer, r *transport.Request, route *route, to *target
 	}
 	m.begin()
 	to.load.Begin()
-	if err := to.peer.send(id, body); err != nil {
+	if err := to.peer.sendBody(id, body); err != nil {
 		c.deliver(c.cut(nil, to.peer, err))
 		return
 	}
@@ -198,7 +197,7 @@ var replyKeys = []string{"success", "data", "error"}
 func (c *core) downNative(p *peer, t *turn, to *target, f *flight, raw []byte) {
 	var keys [4][]byte
 	js.Fields(raw, downKeys, keys[:])
-	m := transport.Message{Route: to.pub, Caller: p.seq, Action: t.text(keys[0])}
+	m := transport.Message{Route: to.pub, Caller: p.seq, Action: t.text(keys[0]), Shared: t.shared}
 	member := keys[1]
 	switch string(m.Action) {
 	case ActionInvoke:

@@ -177,27 +177,35 @@ func (c *core) forward(p *peer, r *transport.Request, route *route) {
 	if to.peer.gone.Load() && len(s.targets) > 1 { // it is just leaving: somebody else is there
 		to = s.targets[(i+1)%len(s.targets)]
 	}
-	c.forwardTo(p, r, route, to, nil)
+	o := newOutgoing(p, r, nil)
+	c.forwardTo(p, r, &o, route, to, nil)
+	if o.turn != nil {
+		o.release(c)
+	}
 }
 
 // forwardAll sends a call or oneway to each of those that the route finds.
 func (c *core) forwardAll(p *peer, r *transport.Request, route *route) {
 	s := c.current(route)
-	if r.Oneway() {
-		for _, to := range s.targets {
-			c.forwardTo(p, r, route, to, nil)
+	if len(s.targets) == 0 {
+		if !r.Oneway() {
+			_ = r.Reply(nil)
 		}
 		return
 	}
-	if len(s.targets) == 0 {
-		_ = r.Reply(nil)
+	o := newOutgoing(p, r, s.targets)
+	defer o.release(c)
+	if r.Oneway() {
+		for _, to := range s.targets {
+			c.forwardTo(p, r, &o, route, to, nil)
+		}
 		return
 	}
 	b := &batch{left: len(s.targets), native: true, limit: c.limits.MaxBatch}
 	b.ask.peer = p
 	b.ask.held = r.Hold(b, 0)
 	for _, to := range s.targets {
-		c.forwardTo(p, r, route, to, b)
+		c.forwardTo(p, r, &o, route, to, b)
 	}
 }
 
@@ -229,13 +237,13 @@ func (c *core) nobody(p *peer, r *transport.Request, route *route) {
 }
 
 // forwardTo sends a call or oneway on to to. With a batch the reply is a part of it.
-func (c *core) forwardTo(p *peer, r *transport.Request, route *route, to *target, b *batch) {
+func (c *core) forwardTo(p *peer, r *transport.Request, o *outgoing, route *route, to *target,
+	b *batch) {
 	if to.peer.member == nil {
-		c.toPandora(p, r, route, to, b)
+		c.toPandora(p, r, o, route, to, b)
 		return
 	}
-	m, late := r.Message()
-	if late {
+	if o.late {
 		if a := (asker{peer: p, batch: b}); b != nil {
 			a.fail(c, to.peer, wire.CodeDeadline, "")
 		} else {
@@ -243,14 +251,15 @@ func (c *core) forwardTo(p *peer, r *transport.Request, route *route, to *target
 		}
 		return
 	}
-	m.Route, m.Caller = to.pub, p.seq
+	m := &o.m
+	m.Route = to.pub
 	if taps := c.taps.on(); taps != nil && !spent(taps) {
 		c.passRequest(taps, p, r, route, to.peer, 1)
 	}
 	c.stats.delivered.Add(1)
 	c.holdBack(p, r.Route(), to)
 	if r.Oneway() {
-		c.post(route, to, &m)
+		c.post(route, to, m)
 		return
 	}
 	f := c.newFlight(p, route, to, route.object.method(calledBy(r)))
@@ -259,7 +268,7 @@ func (c *core) forwardTo(p *peer, r *transport.Request, route *route, to *target
 	} else {
 		b.enter(f, f.ticket)
 	}
-	c.launch(f, &m)
+	c.launch(f, m)
 }
 
 // post sends a oneway to a native peer, or has it wait.
@@ -282,23 +291,26 @@ func (c *core) nativeBroadcast(p *peer, r *transport.Request) {
 	c.stats.messages.Add(1)
 	c.stats.broadcasts.Add(1)
 	c.sweep()
-	c.mu.Lock()
-	all := append([]*peer(nil), c.peers...)
-	c.unlock()
-	m, _ := r.Message()
-	m.Caller = p.seq
 	t := c.turns.Get().(*turn)
 	defer c.putTurn(t)
-	body, err := t.compose(p, r, "", false, true)
+	c.mu.Lock()
+	for _, to := range c.peers {
+		t.found.targets = append(t.found.targets, &to.self)
+	}
+	c.unlock()
+	all := t.found.targets
+	o := newOutgoing(p, r, all)
+	defer o.release(c)
+	body, err := o.compose(c, p, r, "", false, true)
 	if taps := c.taps.on(); taps != nil {
 		c.passRequest(taps, p, r, nil, nil, len(all))
 	}
 	for _, to := range all {
 		switch {
-		case to.member != nil:
-			c.post(nil, &to.self, &m)
+		case to.peer.member != nil:
+			c.post(nil, to, &o.m)
 		case err == nil:
-			c.sendPandora(to, body)
+			c.sendPandora(to.peer, body)
 		}
 	}
 	if err != nil && !r.Oneway() {
@@ -309,14 +321,14 @@ func (c *core) nativeBroadcast(p *peer, r *transport.Request) {
 }
 
 // sendPandora writes a message for which no reply is due.
-func (c *core) sendPandora(to *peer, body [][]byte) {
+func (c *core) sendPandora(to *peer, b body) {
 	if !to.spoken.Load() && to.link.native() {
 		return // it has said hello, and is not online
 	}
 	c.mu.Lock()
 	id := to.unusedID()
 	c.unlock()
-	if err := to.send(id, body); err != nil {
+	if err := to.sendBody(id, b); err != nil {
 		c.deliver(c.cut(nil, to, err))
 		return
 	}

@@ -3,6 +3,7 @@ package hub
 import (
 	"sync/atomic"
 
+	"github.com/pithos-ipc/pithos/transport"
 	"github.com/pithos-ipc/pithos/wire"
 )
 
@@ -15,6 +16,8 @@ type link interface {
 	// write queues one frame, its body in pieces, without waiting; the pieces are the caller's
 	// again when it returns. An error says that the frame will not be sent.
 	write(h wire.Header, pieces [][]byte) error
+	// writeShared is write with a body of which the link keeps a reference, and no copy.
+	writeShared(h wire.Header, body *transport.Shared) error
 	// end closes the connection without waiting: what is queued still goes out, within a limit of
 	// time, so that the peer does not see half a frame.
 	end(cause error)
@@ -76,4 +79,12 @@ func (p *peer) unusedID() uint32 {
 // send writes a frame with the given id; the flags are always 0 towards Pandora's peers.
 func (p *peer) send(id uint32, pieces [][]byte) error {
 	return p.link.write(wire.Header{ID: id}, pieces)
+}
+
+// sendBody is send for a body that may be shared.
+func (p *peer) sendBody(id uint32, b body) error {
+	if b.shared != nil {
+		return p.link.writeShared(wire.Header{ID: id}, b.shared)
+	}
+	return p.link.write(wire.Header{ID: id}, b.pieces)
 }

@@ -1,6 +1,9 @@
 package hub
 
-import "github.com/pithos-ipc/pithos/hub/internal/js"
+import (
+	"github.com/pithos-ipc/pithos/hub/internal/js"
+	"github.com/pithos-ipc/pithos/transport"
+)
 
 // maxKept is the size in bytes from which on the buffers of a turn are not kept for the next one.
 const maxKept = 64 << 10
@@ -16,7 +19,8 @@ type turn struct {
 	ids      []uint32  // of the frames to found
 	wanted   selector
 	found    selection
-	natives  []*target // of found
+	natives  []*target         // of found
+	shared   *transport.Shared // the body for Pandora's peers, if it is shared
 	envelope [2][]byte
 	message  [numMessageKeys][]byte
 }
@@ -26,6 +30,8 @@ func (t *turn) release() {
 	t.found.reset()
 	clear(t.natives)
 	t.natives = t.natives[:0]
+	t.shared.Release()
+	t.shared = nil
 	t.pieces = [3][]byte{}
 	t.envelope = [2][]byte{}
 	t.message = [numMessageKeys][]byte{}
@@ -62,4 +68,16 @@ func (t *turn) framed(head string, value []byte) [][]byte {
 	t.out = append(t.out, tail...)
 	t.pieces = [3][]byte{t.out[:n:n], value, t.out[n:]}
 	return t.pieces[:]
+}
+
+// share has those who were found share the message of p, if that is worth while. It returns where
+// the message lies then.
+func (t *turn) share(p *peer, raw []byte) []byte {
+	if !worthSharing(len(raw), t.found.targets) {
+		return raw
+	}
+	if t.shared = p.share(t.framed(downHead, raw)...); t.shared == nil {
+		return raw
+	}
+	return t.shared.Bytes()[len(downHead):][:len(raw)]
 }

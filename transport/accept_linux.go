@@ -58,10 +58,13 @@ func (a *epollAcceptor) ready() {
 		return
 	}
 	for range acceptsPerTurn {
-		fd, _, err := unix.Accept4(a.fd, unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC)
-		switch err {
-		case nil:
-			a.welcome(socket{fd})
+		// Not unix.Accept4, which allocates for an address that nobody asks for: the hub comes by
+		// for each broadcast.
+		fd, _, e := unix.Syscall6(unix.SYS_ACCEPT4, uintptr(a.fd), 0, 0,
+			unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0, 0)
+		switch e {
+		case 0:
+			a.welcome(socket{int(fd)})
 		case unix.EINTR, unix.ECONNABORTED:
 		case unix.EMFILE, unix.ENFILE, unix.ENOBUFS, unix.ENOMEM:
 			a.l.refused.Add(1)

@@ -55,6 +55,7 @@ type pools struct {
 	segments sync.Pool // of *segment
 	inbox    sync.Pool // of *[]byte
 	parcels  sync.Pool // of *parcel
+	shared   sync.Pool // of *Shared
 	boxes    sync.Pool // of *[]byte: empty headers for buffers
 	buffers  [maxBufferBits - minBufferBits + 1]shelf
 }

@@ -23,7 +23,7 @@ type engine interface {
 	// post sends a oneway; when there is no room it waits within ctx, or gives ErrFull.
 	post(ctx context.Context, m Message, wait bool) error
 	// writeFrame queues a frame as it is, on a connection that is not native.
-	writeFrame(h wire.Header, body []byte, gather [][]byte) error
+	writeFrame(h wire.Header, m *Message) error
 	// reply answers r, once.
 	reply(r *Request, f replyFrame) error
 	// detach makes a request that outlives its handler; pooled ones are recycled.
@@ -113,12 +113,12 @@ func (c *Conn) TryPost(m Message) error { return c.eng.post(context.Background()
 // native, or not known to be. It never waits: over Limits.Outbox it gives ErrFull and nothing is
 // queued. The bytes are the caller's again when it returns.
 func (c *Conn) WriteFrame(h wire.Header, body []byte) error {
-	return c.eng.writeFrame(h, body, nil)
+	return c.eng.writeFrame(h, &Message{Body: body})
 }
 
 // WriteFrameGather is WriteFrame with a body in pieces.
 func (c *Conn) WriteFrameGather(h wire.Header, pieces [][]byte) error {
-	return c.eng.writeFrame(h, nil, pieces)
+	return c.eng.writeFrame(h, &Message{Gather: pieces})
 }
 
 // Ping sends a ping and waits for the answer of the peer's loop.

@@ -213,6 +213,7 @@ type Message struct {
 	Fan      wire.Fan // to how many
 	Caller   uint64   // the number of the peer that it comes from
 	Key      uint64   // the hash of what it is about
+	Shared   *Shared  // what Body and Gather lie in, or nil
 }
 
 // size is the length of the payload in bytes.

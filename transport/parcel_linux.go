@@ -37,6 +37,7 @@ type parcel struct {
 	size   int      // of the whole body, meta included
 	lent   int64    // what is counted in outbox.lent; guarded by outbox.mu
 	owned  []byte   // buffer to be released when done
+	shared *Shared  // reference to be released when done
 	files  []int    // duplicates, closed when done
 }
 
@@ -162,6 +163,8 @@ func (p *parcel) finish(g *Group) {
 		g.putBuffer(p.owned)
 		p.owned = nil
 	}
+	p.shared.Release()
+	p.shared = nil
 	p.pieces = nil
 	clear(p.room)
 	if !p.state.CompareAndSwap(parcelLent, parcelDone) {

@@ -392,11 +392,8 @@ func (e *portable) newSending(ctx context.Context, m *Message, c *call) (*sendin
 }
 
 // writeFrame queues a frame of a connection that is not native, as it is.
-func (e *portable) writeFrame(h wire.Header, body []byte, gather [][]byte) error {
-	n := len(body)
-	for _, p := range gather {
-		n += len(p)
-	}
+func (e *portable) writeFrame(h wire.Header, b *Message) error {
+	n := b.size()
 	if n > e.set.Limits.MaxBody {
 		return &LimitError{What: "body bytes", Value: int64(n), Limit: int64(e.set.Limits.MaxBody)}
 	}
@@ -412,7 +409,7 @@ func (e *portable) writeFrame(h wire.Header, body []byte, gather [][]byte) error
 	}
 	m := rawMessage(h, n)
 	m.room = need
-	m.add(body, gather)
+	m.add(b.Body, b.Gather)
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.life.err != nil {

@@ -88,9 +88,21 @@ func (c *econn) submit(f wire.Flags, id uint32, m *Message, meta *wire.Meta, cor
 	p := c.pub.group.parcel()
 	p.flags, p.id, p.split, p.left, p.files = f, id, true, n, files
 	p.meta = meta.AppendTo(p.meta[:0])
-	p.setPieces(m.Body, m.Gather)
-	c.out.putParcel(c.pub.group, &c.out.normal, p)
+	if c.putParcel(p, m) {
+		return nil, nil
+	}
 	return p, nil
+}
+
+// putParcel queues p with the payload of m. If that is shared, p is its own owner.
+func (c *econn) putParcel(p *parcel, m *Message) (shared bool) {
+	p.setPieces(m.Body, m.Gather)
+	if shared = m.Shared != nil; shared {
+		p.shared = m.Shared.Retain()
+		p.state.Store(parcelDisowned)
+	}
+	c.out.putParcel(c.pub.group, &c.out.normal, p)
+	return shared
 }
 
 // takeUp frees the slot of a call that could not be submitted. It reports false when the connection
@@ -246,14 +258,13 @@ func (c *econn) post(ctx context.Context, m Message, wait bool) error {
 }
 
 // writeFrame queues a frame as it is.
-func (c *econn) writeFrame(h wire.Header, body []byte, gather [][]byte) error {
+func (c *econn) writeFrame(h wire.Header, m *Message) error {
 	if c.dead() {
 		return c.err()
 	}
 	if c.native() {
 		return ErrNative
 	}
-	m := Message{Body: body, Gather: gather}
 	n := m.size()
 	if limit := c.set.Limits.MaxBody; n > limit {
 		return &LimitError{"body bytes", int64(n), int64(limit)}
@@ -263,17 +274,18 @@ func (c *econn) writeFrame(h wire.Header, body []byte, gather [][]byte) error {
 	}
 	h.Length = uint32(n)
 	if n <= copyMax {
-		c.out.put(c.pub.group, &c.out.normal, h, nil, body, gather)
+		c.out.put(c.pub.group, &c.out.normal, h, nil, m.Body, m.Gather)
 		c.flushSoon()
 		return nil
 	}
 	p := c.pub.group.parcel()
 	p.flags, p.id, p.left = h.Flags, h.ID, n
-	p.setPieces(body, gather)
-	c.out.putParcel(c.pub.group, &c.out.normal, p)
+	shared := c.putParcel(p, m)
 	if !c.flush(flushBudget) {
 		c.armWrite()
 	}
-	c.lend(p)
+	if !shared {
+		c.lend(p)
+	}
 	return nil
 }
