@@ -120,47 +120,29 @@ func ParseHello(body []byte) (Hello, error) {
 	}
 	var h Hello
 	s := fields{rest: body[len(HelloPrefix):], off: len(HelloPrefix)}
-	for {
-		ok, err := s.next()
-		if ok {
-			err = h.set(&s)
-		}
-		if err != nil {
-			return Hello{}, err
-		}
-		if !ok {
-			break
+	for s.next() { // a number that is not known changes nothing, here and below
+		switch s.field.Number {
+		case helloMin:
+			h.MinVersion = uint32(s.uint("hello min version", maxUint32))
+		case helloMax:
+			h.MaxVersion = uint32(s.uint("hello max version", maxUint32))
+		case helloCaps:
+			h.Capabilities = Capabilities(s.uint("hello capabilities", maxUint64))
+		case helloBody:
+			h.MaxBody = uint32(s.uint("hello max body", maxUint32))
+		case helloCalls:
+			h.Calls = uint32(s.uint("hello calls", maxUint32))
+		case helloBytes:
+			h.Bytes = s.uint("hello bytes", MaxCredit)
 		}
 	}
-	if err := h.check(); err != nil {
-		return Hello{}, err
+	if s.err == nil {
+		s.err = h.check()
+	}
+	if s.err != nil {
+		return Hello{}, s.err
 	}
 	return h, nil
-}
-
-// set takes the field at s over; a number that is not known changes nothing.
-func (h *Hello) set(s *fields) (err error) {
-	var v uint64
-	switch s.field.Number {
-	case helloMin:
-		v, err = s.uint("hello min version", maxUint32)
-		h.MinVersion = uint32(v)
-	case helloMax:
-		v, err = s.uint("hello max version", maxUint32)
-		h.MaxVersion = uint32(v)
-	case helloCaps:
-		v, err = s.uint("hello capabilities", maxUint64)
-		h.Capabilities = Capabilities(v)
-	case helloBody:
-		v, err = s.uint("hello max body", maxUint32)
-		h.MaxBody = uint32(v)
-	case helloCalls:
-		v, err = s.uint("hello calls", maxUint32)
-		h.Calls = uint32(v)
-	case helloBytes:
-		h.Bytes, err = s.uint("hello bytes", MaxCredit)
-	}
-	return err
 }
 
 // check refuses a hello without versions, or with an empty range of them.
@@ -215,18 +197,15 @@ func AppendCredit(dst []byte, n uint64) []byte {
 // ParseCredit reads the fields of a credit message, as ParseControl returned them.
 func ParseCredit(fieldBytes []byte) (n uint64, err error) {
 	s := fields{rest: fieldBytes, off: 1}
-	for {
-		ok, err := s.next()
-		if ok && s.field.Number == creditBytes {
-			n, err = s.uint("credit bytes", MaxCredit)
-		}
-		if err != nil {
-			return 0, err
-		}
-		if !ok {
-			return n, nil
+	for s.next() {
+		if s.field.Number == creditBytes {
+			n = s.uint("credit bytes", MaxCredit)
 		}
 	}
+	if s.err != nil {
+		return 0, s.err
+	}
+	return n, nil
 }
 
 // AppendTo appends the whole frame of l under kind KindLaneOffer or KindLaneAccept.
@@ -242,31 +221,18 @@ func (l *Lane) AppendTo(dst []byte, k ControlKind) []byte {
 // ParseLane reads the fields of a lane offer or accept, as ParseControl returned them.
 func ParseLane(fieldBytes []byte) (l Lane, err error) {
 	s := fields{rest: fieldBytes, off: 1}
-	for {
-		ok, err := s.next()
-		if ok {
-			err = l.set(&s)
-		}
-		if err != nil {
-			return Lane{}, err
-		}
-		if !ok {
-			return l, nil
+	for s.next() {
+		switch s.field.Number {
+		case laneVersion:
+			l.Version = uint32(s.uint("lane version", maxUint32))
+		case laneRing:
+			l.RingSize = s.uint("lane ring bytes", MaxRing)
 		}
 	}
-}
-
-// set takes the field at s over; a number that is not known changes nothing.
-func (l *Lane) set(s *fields) (err error) {
-	var v uint64
-	switch s.field.Number {
-	case laneVersion:
-		v, err = s.uint("lane version", maxUint32)
-		l.Version = uint32(v)
-	case laneRing:
-		l.RingSize, err = s.uint("lane ring bytes", MaxRing)
+	if s.err != nil {
+		return Lane{}, s.err
 	}
-	return err
+	return l, nil
 }
 
 // finishControl writes the header of the control frame that begins at dst[at].

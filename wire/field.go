@@ -7,6 +7,7 @@ import (
 
 // What a KindUint is checked against where the protocol sets no limit of its own.
 const (
+	maxUint8  = math.MaxUint8
 	maxUint32 = math.MaxUint32
 	maxUint64 = math.MaxUint64
 )
@@ -114,29 +115,74 @@ func AppendBytes[T ~string | ~[]byte](dst []byte, number uint32, v T) []byte {
 	return append(dst, v...)
 }
 
-// fields steps through the fields of a message in rising order of their numbers.
+// appendNumber appends a KindUint field, unless it is 0.
+func appendNumber(dst []byte, number uint32, v uint64) []byte {
+	if v == 0 {
+		return dst
+	}
+	return AppendUint(dst, number, v)
+}
+
+// appendText appends a KindBytes field, unless it is empty.
+func appendText(dst []byte, number uint32, v []byte) []byte {
+	if len(v) == 0 {
+		return dst
+	}
+	return AppendBytes(dst, number, v)
+}
+
+// sizeNumber is the number of bytes that appendNumber appends for a field whose number is below 64.
+func sizeNumber(v uint64) int {
+	if v == 0 {
+		return 0
+	}
+	return 1 + SizeUvarint(v)
+}
+
+// sizeText is the number of bytes that appendText appends, likewise.
+func sizeText(v []byte) int {
+	if len(v) == 0 {
+		return 0
+	}
+	return 1 + SizeUvarint(uint64(len(v))) + len(v)
+}
+
+// fields steps through the fields of a message in rising order of their numbers, until the first
+// error, which it keeps:
+//
+//	s := fields{rest: b}
+//	for s.next() {
+//		switch s.field.Number {
+//		case fieldRoute:
+//			m.Route = s.uint("route", maxUint64)
+//		}
+//	}
+//	return s.err
 type fields struct {
 	rest  []byte
 	off   int   // of rest, from the start of the message
 	at    int   // of field, likewise
 	field Field // the one that next has read; its number is 0 before the first
+	err   error
 }
 
-// next reads the next field; it reports false at the end and on an error.
-func (s *fields) next() (bool, error) {
-	if len(s.rest) == 0 {
-		return false, nil
+// next reads the next field; it reports false at the end and after an error.
+func (s *fields) next() bool {
+	if len(s.rest) == 0 || s.err != nil {
+		return false
 	}
 	last := s.field.Number
 	n, err := s.field.parse(s.rest)
 	if err != nil {
-		return false, s.place(err)
+		s.err = s.place(err)
+		return false
 	}
 	if s.field.Number <= last {
-		return false, &SyntaxError{What: "field order", Offset: s.off}
+		s.err = &SyntaxError{What: "field order", Offset: s.off}
+		return false
 	}
 	s.at, s.off, s.rest = s.off, s.off+n, s.rest[n:]
-	return true, nil
+	return true
 }
 
 // place counts the offset of err, which parse counted from the field, from the message.
@@ -147,25 +193,30 @@ func (s *fields) place(err error) error {
 	return err
 }
 
-// uint is the value of the field that next has read, which must be a KindUint of at most limit.
-func (s *fields) uint(what string, limit uint64) (uint64, error) {
-	if s.field.Kind != KindUint {
-		return 0, &SyntaxError{What: "field kind", Offset: s.at}
+// uint is the value of the field that next has read, which must be a KindUint of at most limit; if
+// it is not, 0.
+func (s *fields) uint(what string, limit uint64) uint64 {
+	switch {
+	case s.field.Kind != KindUint:
+		s.err = &SyntaxError{What: "field kind", Offset: s.at}
+	case s.field.Uint > limit:
+		s.err = &LimitError{What: what, Value: s.field.Uint, Limit: limit}
+	default:
+		return s.field.Uint
 	}
-	if s.field.Uint > limit {
-		return 0, &LimitError{What: what, Value: s.field.Uint, Limit: limit}
-	}
-	return s.field.Uint, nil
+	return 0
 }
 
 // bytes is the value of the field that next has read, which must be a KindBytes of at most limit
-// bytes.
-func (s *fields) bytes(what string, limit int) ([]byte, error) {
-	if s.field.Kind != KindBytes {
-		return nil, &SyntaxError{What: "field kind", Offset: s.at}
+// bytes; nil if it is not.
+func (s *fields) bytes(what string, limit int) []byte {
+	switch n := len(s.field.Bytes); {
+	case s.field.Kind != KindBytes:
+		s.err = &SyntaxError{What: "field kind", Offset: s.at}
+	case n > limit:
+		s.err = &LimitError{What: what, Value: uint64(n), Limit: uint64(limit)}
+	default:
+		return s.field.Bytes
 	}
-	if n := len(s.field.Bytes); n > limit {
-		return nil, &LimitError{What: what, Value: uint64(n), Limit: uint64(limit)}
-	}
-	return s.field.Bytes, nil
+	return nil
 }

@@ -97,51 +97,37 @@ func ParseBody(body []byte) (Meta, []byte, error) {
 	return m, body[end:], nil
 }
 
-// parse sets m from the fields in b, which begins off bytes into the body.
+// parse sets m from the fields in b, which begins off bytes into the body. A number that is not
+// known changes nothing.
 func (m *Meta) parse(b []byte, off int) error {
 	s := fields{rest: b, off: off}
-	for {
-		ok, err := s.next()
-		if !ok {
-			return err
-		}
-		if err := m.set(&s); err != nil {
-			return err
+	for s.next() {
+		switch s.field.Number {
+		case fieldMethod:
+			m.Method = s.bytes("method bytes", MaxMethod)
+		case fieldTimeout:
+			m.TimeoutUs = s.uint("timeout", maxUint64)
+		case fieldTrace:
+			m.Trace = s.bytes("trace bytes", MaxTrace)
+		case fieldRoute:
+			m.Route = s.uint("route", maxUint64)
+		case fieldCode:
+			m.Code = Code(s.uint("code", maxUint32))
+		case fieldFiles:
+			m.Files = uint32(s.uint("files", MaxFiles))
+		case fieldAction:
+			m.Action = s.bytes("action bytes", MaxAction)
+		case fieldSelector:
+			m.Selector = s.bytes("selector bytes", MaxSelector)
+		case fieldFan:
+			m.Fan = Fan(s.uint("fan", maxUint32))
+		case fieldCaller:
+			m.Caller = s.uint("caller", maxUint64)
+		case fieldKey:
+			m.Key = s.uint("key", maxUint64)
 		}
 	}
-}
-
-// set takes the field at s over; a number that is not known changes nothing.
-func (m *Meta) set(s *fields) (err error) {
-	var v uint64
-	switch s.field.Number {
-	case fieldMethod:
-		m.Method, err = s.bytes("method bytes", MaxMethod)
-	case fieldTimeout:
-		m.TimeoutUs, err = s.uint("timeout", maxUint64)
-	case fieldTrace:
-		m.Trace, err = s.bytes("trace bytes", MaxTrace)
-	case fieldRoute:
-		m.Route, err = s.uint("route", maxUint64)
-	case fieldCode:
-		v, err = s.uint("code", maxUint32)
-		m.Code = Code(v)
-	case fieldFiles:
-		v, err = s.uint("files", MaxFiles)
-		m.Files = uint32(v)
-	case fieldAction:
-		m.Action, err = s.bytes("action bytes", MaxAction)
-	case fieldSelector:
-		m.Selector, err = s.bytes("selector bytes", MaxSelector)
-	case fieldFan:
-		v, err = s.uint("fan", maxUint32)
-		m.Fan = Fan(v)
-	case fieldCaller:
-		m.Caller, err = s.uint("caller", maxUint64)
-	case fieldKey:
-		m.Key, err = s.uint("key", maxUint64)
-	}
-	return err
+	return s.err
 }
 
 // Empty says that m has no field to write: it takes one byte then.
@@ -165,47 +151,11 @@ func (m *Meta) Size() int {
 }
 
 func (m *Meta) fieldsSize() int {
-	n := 0
-	if len(m.Method) > 0 {
-		n += 1 + SizeUvarint(uint64(len(m.Method))) + len(m.Method)
-	}
-	if m.TimeoutUs > 0 {
-		n += 1 + SizeUvarint(m.TimeoutUs)
-	}
-	if len(m.Trace) > 0 {
-		n += 1 + SizeUvarint(uint64(len(m.Trace))) + len(m.Trace)
-	}
-	if m.Route > 0 {
-		n += 1 + SizeUvarint(m.Route)
-	}
-	if m.Code > 0 {
-		n += 1 + SizeUvarint(uint64(m.Code))
-	}
-	if m.Files > 0 {
-		n += 1 + SizeUvarint(uint64(m.Files))
-	}
+	n := sizeText(m.Method) + sizeNumber(m.TimeoutUs) + sizeText(m.Trace) + sizeNumber(m.Route) +
+		sizeNumber(uint64(m.Code)) + sizeNumber(uint64(m.Files))
 	if m.routes() {
-		n += m.routingSize()
-	}
-	return n
-}
-
-func (m *Meta) routingSize() int {
-	n := 0
-	if k := len(m.Action); k > 0 {
-		n += 1 + SizeUvarint(uint64(k)) + k
-	}
-	if k := len(m.Selector); k > 0 {
-		n += 1 + SizeUvarint(uint64(k)) + k
-	}
-	if m.Fan > 0 {
-		n += 1 + SizeUvarint(uint64(m.Fan))
-	}
-	if m.Caller > 0 {
-		n += 1 + SizeUvarint(m.Caller)
-	}
-	if m.Key > 0 {
-		n += 1 + SizeUvarint(m.Key)
+		n += sizeText(m.Action) + sizeText(m.Selector) + sizeNumber(uint64(m.Fan)) +
+			sizeNumber(m.Caller) + sizeNumber(m.Key)
 	}
 	return n
 }
@@ -238,45 +188,18 @@ func (m *Meta) AppendTo(dst []byte) []byte {
 		return append(dst, 0)
 	}
 	dst = AppendUvarint(dst, uint64(n))
-	if len(m.Method) > 0 {
-		dst = AppendBytes(dst, fieldMethod, m.Method)
+	dst = appendText(dst, fieldMethod, m.Method)
+	dst = appendNumber(dst, fieldTimeout, m.TimeoutUs)
+	dst = appendText(dst, fieldTrace, m.Trace)
+	dst = appendNumber(dst, fieldRoute, m.Route)
+	dst = appendNumber(dst, fieldCode, uint64(m.Code))
+	dst = appendNumber(dst, fieldFiles, uint64(m.Files))
+	if !m.routes() {
+		return dst
 	}
-	if m.TimeoutUs > 0 {
-		dst = AppendUint(dst, fieldTimeout, m.TimeoutUs)
-	}
-	if len(m.Trace) > 0 {
-		dst = AppendBytes(dst, fieldTrace, m.Trace)
-	}
-	if m.Route > 0 {
-		dst = AppendUint(dst, fieldRoute, m.Route)
-	}
-	if m.Code > 0 {
-		dst = AppendUint(dst, fieldCode, uint64(m.Code))
-	}
-	if m.Files > 0 {
-		dst = AppendUint(dst, fieldFiles, uint64(m.Files))
-	}
-	if m.routes() {
-		dst = m.appendRouting(dst)
-	}
-	return dst
-}
-
-func (m *Meta) appendRouting(dst []byte) []byte {
-	if len(m.Action) > 0 {
-		dst = AppendBytes(dst, fieldAction, m.Action)
-	}
-	if len(m.Selector) > 0 {
-		dst = AppendBytes(dst, fieldSelector, m.Selector)
-	}
-	if m.Fan > 0 {
-		dst = AppendUint(dst, fieldFan, uint64(m.Fan))
-	}
-	if m.Caller > 0 {
-		dst = AppendUint(dst, fieldCaller, m.Caller)
-	}
-	if m.Key > 0 {
-		dst = AppendUint(dst, fieldKey, m.Key)
-	}
-	return dst
+	dst = appendText(dst, fieldAction, m.Action)
+	dst = appendText(dst, fieldSelector, m.Selector)
+	dst = appendNumber(dst, fieldFan, uint64(m.Fan))
+	dst = appendNumber(dst, fieldCaller, m.Caller)
+	return appendNumber(dst, fieldKey, m.Key)
 }

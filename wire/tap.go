@@ -130,22 +130,6 @@ func (r *TapRecord) AppendTo(dst []byte) []byte {
 	return dst
 }
 
-// appendNumber appends a field that is not 0.
-func appendNumber(dst []byte, number uint32, v uint64) []byte {
-	if v == 0 {
-		return dst
-	}
-	return AppendUint(dst, number, v)
-}
-
-// appendText appends a field that is not empty.
-func appendText(dst []byte, number uint32, v []byte) []byte {
-	if len(v) == 0 {
-		return dst
-	}
-	return AppendBytes(dst, number, v)
-}
-
 // ParseTapRecord reads the record at the start of b and returns it with the number of its bytes. It
 // gives ErrCut when b ends inside it.
 func ParseTapRecord(b []byte) (TapRecord, int, error) {
@@ -160,60 +144,49 @@ func ParseTapRecord(b []byte) (TapRecord, int, error) {
 	if uint64(len(b)-4) < n {
 		return TapRecord{}, 0, ErrCut
 	}
-	var r TapRecord
 	end := 4 + int(n)
-	s := fields{rest: b[4:end], off: 4}
-	for {
-		ok, err := s.next()
-		if err == nil && ok {
-			err = r.set(&s)
-		}
-		if err != nil {
-			return TapRecord{}, 0, err
-		}
-		if !ok {
-			return r, end, nil
-		}
+	var r TapRecord
+	if err := r.parse(b[4:end], 4); err != nil {
+		return TapRecord{}, 0, err
 	}
+	return r, end, nil
 }
 
-// set takes the field at s over; a number that is not known changes nothing.
-func (r *TapRecord) set(s *fields) (err error) {
-	var v uint64
-	switch s.field.Number {
-	case tapTime:
-		r.Time, err = s.uint("time", maxUint64)
-	case tapKind:
-		v, err = s.uint("kind", 0xff)
-		r.Kind = TapKind(v)
-	case tapID:
-		v, err = s.uint("id", maxUint32)
-		r.ID = uint32(v)
-	case tapSize:
-		r.Size, err = s.uint("size", maxUint64)
-	case tapFrom:
-		r.From, err = s.bytes("from bytes", MaxTapName)
-	case tapTo:
-		r.To, err = s.bytes("to bytes", MaxTapName)
-	case tapObject:
-		r.Object, err = s.bytes("object bytes", MaxTapName)
-	case tapMethod:
-		r.Method, err = s.bytes("method bytes", MaxTapName)
-	case tapTook:
-		r.Took, err = s.uint("took", maxUint64)
-	case tapSent:
-		v, err = s.uint("sent", maxUint32)
-		r.Sent = uint32(v)
-	case tapCopies:
-		v, err = s.uint("copies", maxUint32)
-		r.Copies = uint32(v)
-	case tapCode:
-		v, err = s.uint("code", maxUint32)
-		r.Code = Code(v)
-	case tapLost:
-		r.Lost, err = s.uint("lost", maxUint64)
-	case tapBody:
-		r.Body, err = s.bytes("body bytes", MaxTapRecord)
+// parse sets r from the fields in b, which begins off bytes into the record. A number that is not
+// known changes nothing.
+func (r *TapRecord) parse(b []byte, off int) error {
+	s := fields{rest: b, off: off}
+	for s.next() {
+		switch s.field.Number {
+		case tapTime:
+			r.Time = s.uint("time", maxUint64)
+		case tapKind:
+			r.Kind = TapKind(s.uint("kind", maxUint8))
+		case tapID:
+			r.ID = uint32(s.uint("id", maxUint32))
+		case tapSize:
+			r.Size = s.uint("size", maxUint64)
+		case tapFrom:
+			r.From = s.bytes("from bytes", MaxTapName)
+		case tapTo:
+			r.To = s.bytes("to bytes", MaxTapName)
+		case tapObject:
+			r.Object = s.bytes("object bytes", MaxTapName)
+		case tapMethod:
+			r.Method = s.bytes("method bytes", MaxTapName)
+		case tapTook:
+			r.Took = s.uint("took", maxUint64)
+		case tapSent:
+			r.Sent = uint32(s.uint("sent", maxUint32))
+		case tapCopies:
+			r.Copies = uint32(s.uint("copies", maxUint32))
+		case tapCode:
+			r.Code = Code(s.uint("code", maxUint32))
+		case tapLost:
+			r.Lost = s.uint("lost", maxUint64)
+		case tapBody:
+			r.Body = s.bytes("body bytes", MaxTapRecord)
+		}
 	}
-	return err
+	return s.err
 }
