@@ -46,7 +46,9 @@ type Options struct {
 type App struct {
 	sup *supervisor.Supervisor
 
-	mu    sync.Mutex // held while specs are applied
+	updating sync.Mutex // held throughout Update, which waits for processes; before mu
+
+	mu    sync.Mutex // what follows changes under both, and may be read under either
 	o     Options
 	file  *procfile.File
 	specs []supervisor.Spec
@@ -106,8 +108,8 @@ func (c Changes) None() bool { return len(c.Added)+len(c.Changed)+len(c.Removed)
 // it is restarted or reloaded, and what is new has to be started, which is up to the caller. If
 // something is wrong with f nothing changes. env is the new Options.Env; nil: as it was.
 func (a *App) Update(ctx context.Context, f *procfile.File, env []string) (Changes, error) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
+	a.updating.Lock()
+	defer a.updating.Unlock()
 	if f.Name != a.file.Name {
 		return Changes{}, fmt.Errorf("the application is now called %q, and was %q; stop it and "+
 			"start it again", f.Name, a.file.Name)
@@ -124,7 +126,9 @@ func (a *App) Update(ctx context.Context, f *procfile.File, env []string) (Chang
 	if err := a.sup.Apply(ctx, specs...); err != nil {
 		return Changes{}, err
 	}
+	a.mu.Lock()
 	a.o, a.file, a.specs = o, f, specs
+	a.mu.Unlock()
 	return c, a.sup.Remove(ctx, c.Removed...)
 }
 

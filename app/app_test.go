@@ -207,3 +207,28 @@ func TestUpdate(t *testing.T) {
 	_, err = a.Update(ctx, parse(t, dir, strings.Replace(file, "name: a", "name: b", 1)), nil)
 	require.ErrorContains(t, err, `the application is now called "b", and was "a"`)
 }
+
+// TestUpdateHoldsUpNobody asks for the file while an update waits for a process that does not end.
+func TestUpdateHoldsUpNobody(t *testing.T) {
+	dir := t.TempDir()
+	const file = "name: a\nprocesses:\n  stays: {command: sleep 1000}\n"
+	a := run(t, parse(t, dir, file+"  goes:\n"+
+		"    command: [sh, -c, 'trap \"\" TERM; touch deaf; while :; do sleep 1; done']\n"+
+		"    ready: {exec: test -f deaf, interval: 10ms}\n    stop: {window: 1h}\n"))
+	t.Cleanup(a.Supervisor().Kill)
+	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
+	defer cancel()
+	require.NoError(t, a.Supervisor().Start(ctx))
+
+	updated := make(chan error, 1)
+	f := parse(t, dir, file)
+	go func() {
+		_, err := a.Update(ctx, f, nil)
+		updated <- err
+	}()
+	require.Eventually(t, func() bool { return a.File() == f }, 20*time.Second, 10*time.Millisecond)
+	require.Equal(t, []string{"hub", "stays"}, a.Names())
+	require.Empty(t, updated, "it waits for the process that goes")
+	a.Supervisor().Kill()
+	<-updated
+}

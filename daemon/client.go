@@ -45,7 +45,8 @@ func (c *Client) call(ctx context.Context, method string, in, out any) error {
 
 // Hello asks who the daemon is.
 func (c *Client) Hello(ctx context.Context) (h Hello, err error) {
-	return h, c.call(ctx, methodHello, nothing{}, &h)
+	err = c.call(ctx, methodHello, nothing{}, &h)
+	return h, err
 }
 
 // Start starts an application in an environment, and waits until it is ready.
@@ -55,7 +56,8 @@ func (c *Client) Start(ctx context.Context, f *procfile.File, env []string) (a A
 		return a, err
 	}
 	req := startRequest{File: f.Path, Text: string(text), Env: env}
-	return a, c.call(ctx, methodStart, req, &a)
+	err = c.call(ctx, methodStart, req, &a)
+	return a, err
 }
 
 // Reload carries a file over to the application that runs, and replaces its instances, or those of
@@ -67,7 +69,8 @@ func (c *Client) Reload(ctx context.Context, f *procfile.File, env, processes []
 		return r, err
 	}
 	req := startRequest{File: f.Path, Text: string(text), Env: env, Targets: processes}
-	return r, c.call(ctx, methodReload, req, &r)
+	err = c.call(ctx, methodReload, req, &r)
+	return r, err
 }
 
 // Stop stops applications, which the daemon then forgets, or processes of them.
@@ -92,7 +95,8 @@ func (c *Client) Scale(ctx context.Context, target string, n int) error {
 
 // Status returns how applications do: all, or those of the list.
 func (c *Client) Status(ctx context.Context, list ...string) (apps []App, err error) {
-	return apps, c.call(ctx, methodStatus, targets{list}, &apps)
+	err = c.call(ctx, methodStatus, targets{list}, &apps)
+	return apps, err
 }
 
 // Exit stops everything, the daemon last, and returns when it has ended.

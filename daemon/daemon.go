@@ -64,7 +64,6 @@ type Server struct {
 // An entry is one application that was started.
 type entry struct {
 	app     *app.App
-	socket  string // of its hub; empty: it has none of its own
 	started time.Time
 	stop    context.CancelFunc
 	ended   chan struct{} // closed when nothing of it is left
@@ -169,12 +168,23 @@ func (s *Server) find(name string) (*entry, error) {
 
 func (e *entry) name() string { return e.app.File().Name }
 
+// hub is the socket of the hub that e runs; empty: it has none of its own.
+func (s *Server) hub(e *entry) string {
+	f := e.app.File()
+	if !f.Hub.Run {
+		return ""
+	}
+	return app.Socket(f, s.o.App)
+}
+
 // add makes an application of a file and lets it run.
 func (s *Server) add(ctx context.Context, f *procfile.File, env []string) (*entry, error) {
 	o := s.appOptions(f.Name, env)
-	socket := app.Socket(f, o)
+	if err := s.mayRun(f.Name); err != nil {
+		return nil, err
+	}
 	if s.o.Check != nil {
-		if err := s.o.Check(ctx, f, socket); err != nil {
+		if err := s.o.Check(ctx, f, app.Socket(f, o)); err != nil {
 			return nil, err
 		}
 	}
@@ -185,24 +195,13 @@ func (s *Server) add(ctx context.Context, f *procfile.File, env []string) (*entr
 	if err := os.MkdirAll(o.LogFolder, 0o700); err != nil {
 		return nil, err
 	}
-	run, stop := context.WithCancel(context.Background())
-	e := &entry{app: a, started: time.Now(), stop: stop, ended: make(chan struct{})}
-	if f.Hub.Run {
-		e.socket = socket
-	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, other := range s.apps {
-		if other.name() == f.Name {
-			stop()
-			return nil, fmt.Errorf("application %q runs already, since %s; reload takes over a "+
-				"changed file", f.Name, other.started.Format(time.DateTime))
-		}
+	if err := s.mayRunLocked(f.Name); err != nil { // somebody else was faster
+		return nil, err
 	}
-	if s.closing {
-		stop()
-		return nil, errors.New("the daemon is ending")
-	}
+	run, stop := context.WithCancel(context.Background())
+	e := &entry{app: a, started: time.Now(), stop: stop, ended: make(chan struct{})}
 	s.apps = append(s.apps, e)
 	s.save()
 	go func() { // waited for by ended
@@ -211,6 +210,26 @@ func (s *Server) add(ctx context.Context, f *procfile.File, env []string) (*entr
 	}()
 	s.o.Logger.Info("started", "app", f.Name, "file", f.Path)
 	return e, nil
+}
+
+// mayRun says why an application of that name cannot be added, if it cannot.
+func (s *Server) mayRun(name string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.mayRunLocked(name)
+}
+
+func (s *Server) mayRunLocked(name string) error {
+	for _, e := range s.apps {
+		if e.name() == name {
+			return fmt.Errorf("application %q runs already, since %s; reload takes over a "+
+				"changed file", name, e.started.Format(time.DateTime))
+		}
+	}
+	if s.closing {
+		return errors.New("the daemon is ending")
+	}
+	return nil
 }
 
 // LogFolder is where the logs of an application are, within the folder of the state.
@@ -228,10 +247,10 @@ func (s *Server) appOptions(name string, env []string) app.Options {
 // remnant is how long what a killed daemon has left may take to go.
 const remnant = 2 * time.Second
 
-// status returns what there is to know of e.
-func (e *entry) status(ctx context.Context) (App, error) {
+// statusOf returns what there is to know of e.
+func (s *Server) statusOf(ctx context.Context, e *entry) (App, error) {
 	f := e.app.File()
-	a := App{Name: f.Name, File: f.Path, Started: e.started, Hub: e.socket}
+	a := App{Name: f.Name, File: f.Path, Started: e.started, Hub: s.hub(e)}
 	procs, err := e.app.Supervisor().Snapshot(ctx)
 	if err != nil {
 		return a, err

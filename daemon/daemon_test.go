@@ -208,6 +208,43 @@ func TestCheck(t *testing.T) {
 	require.EqualError(t, err, "shop not at hub.sock")
 }
 
+// TestRunsAlready wants to hear that of an application, and not that its own hub is in its way.
+func TestRunsAlready(t *testing.T) {
+	dir := t.TempDir()
+	o := options(dir)
+	checks := 0
+	o.Check = func(context.Context, *procfile.File, string) error {
+		if checks++; checks > 1 {
+			return errors.New("the socket is taken")
+		}
+		return nil
+	}
+	s, err := daemon.Listen(filepath.Join(dir, "daemon.sock"), o)
+	require.NoError(t, err)
+	defer s.Close()
+	c, err := daemon.Dial(t.Context(), filepath.Join(dir, "daemon.sock"))
+	require.NoError(t, err)
+	defer c.Close()
+	b := &bed{dir: dir}
+	_, err = c.Start(t.Context(), b.parse(t, shop), env("one"))
+	require.NoError(t, err)
+	_, err = c.Start(t.Context(), b.parse(t, shop), env("one"))
+	require.ErrorContains(t, err, `application "shop" runs already, since `)
+}
+
+// TestAlive finds who listens at a path that is longer than an address of the system.
+func TestAlive(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), strings.Repeat("long/", 40))
+	require.NoError(t, os.MkdirAll(dir, 0o700))
+	address := filepath.Join(dir, "daemon.sock")
+	require.False(t, daemon.Alive(address))
+	l, err := transport.ListenNet(address)
+	require.NoError(t, err)
+	require.True(t, daemon.Alive(address))
+	require.NoError(t, l.Close())
+	require.False(t, daemon.Alive(address))
+}
+
 // TestExit asks for the end: the client's wait is over when all is.
 func TestExit(t *testing.T) {
 	b := start(t, t.TempDir())

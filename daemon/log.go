@@ -75,7 +75,8 @@ func lastOf(f *os.File, n int) ([]byte, error) {
 	return text, nil
 }
 
-// Next returns the lines that have come since the last call; none if there are none.
+// Next returns the lines that have come since the last call; none if there are none. A file that was
+// rotated away before it was found to be at its end is at its end for good.
 func (l *Log) Next() ([]supervisor.Line, error) {
 	if l.file == nil {
 		f, err := os.Open(l.path)
@@ -87,20 +88,20 @@ func (l *Log) Next() ([]supervisor.Line, error) {
 		}
 		l.file = f
 	}
+	is, err := l.file.Stat()
+	if err != nil {
+		return nil, err
+	}
+	now, gone := os.Stat(l.path)
 	text := make([]byte, logChunk)
 	n, err := l.file.Read(text)
 	if n > 0 || err != nil && err != io.EOF {
 		return l.lines(text[:n]), err
 	}
-	is, err := l.file.Stat()
-	if err != nil {
-		return nil, err
-	}
-	now, err := os.Stat(l.path)
-	if err == nil && os.SameFile(is, now) {
+	if gone == nil && os.SameFile(is, now) {
 		return nil, l.truncated(now)
 	}
-	err = l.file.Close() // rotated away, and read to its end
+	err = l.file.Close()
 	l.file = nil
 	return nil, err
 }

@@ -1,6 +1,7 @@
 package daemon_test
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -59,6 +60,37 @@ func TestLastLines(t *testing.T) {
 			require.Equal(t, "line 8999", lines[len(lines)-1].Text)
 			require.Equal(t, fmt.Sprintf("line %d", max(0, 9000-n)), lines[0].Text)
 		}
+	}
+}
+
+// TestFollowRotation writes a line right before each rotation, while somebody follows the file.
+func TestFollowRotation(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "x.log")
+	require.NoError(t, os.WriteFile(path, nil, 0o600))
+	l, _, err := daemon.OpenLog(path, 0)
+	require.NoError(t, err)
+	defer l.Close()
+	for i := range 3000 {
+		written := make(chan error, 1)
+		go func() {
+			f, err := os.OpenFile(path, os.O_APPEND|os.O_WRONLY, 0o600)
+			if err == nil {
+				_, err = f.WriteString(entry(i))
+				err = errors.Join(err, os.Rename(path, path+".old"),
+					os.WriteFile(path, nil, 0o600), f.Close())
+			}
+			written <- err
+		}()
+		var all []string
+		for quiet := 0; quiet < 3; { // of the old file, of nothing, of the new one
+			lines, err := l.Next()
+			require.NoError(t, err)
+			if all = append(all, texts(lines)...); len(written) == 1 {
+				quiet++
+			}
+		}
+		require.NoError(t, <-written)
+		require.Equal(t, []string{fmt.Sprintf("line %d", i)}, all)
 	}
 }
 

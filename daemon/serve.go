@@ -103,7 +103,7 @@ func (s *Server) start(ctx context.Context, req startRequest) (App, error) {
 		return App{}, fmt.Errorf("%w\nthe rest of %s runs on: see pithos ps %s, pithos log %s", err,
 			f.Name, f.Name, f.Name)
 	}
-	return e.status(ctx)
+	return s.statusOf(ctx, e)
 }
 
 // reload takes a changed file over and replaces instances one after the other.
@@ -284,7 +284,7 @@ func (s *Server) status(ctx context.Context, req targets) ([]App, error) {
 	}
 	apps := []App{}
 	for _, t := range all {
-		a, err := t.entry.status(ctx)
+		a, err := s.statusOf(ctx, t.entry)
 		if err != nil {
 			return nil, err
 		}

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -36,7 +35,7 @@ func (s *Server) save() {
 	st := state{PID: os.Getpid(), Started: s.started}
 	for _, e := range s.apps {
 		f := e.app.File()
-		st.Apps = append(st.Apps, savedApp{f.Name, f.Path, e.socket})
+		st.Apps = append(st.Apps, savedApp{f.Name, f.Path, s.hub(e)})
 	}
 	text, err := json.MarshalIndent(st, "", "  ")
 	path := filepath.Join(s.o.Folder, stateFile)
@@ -113,11 +112,13 @@ func removeStale(socket string) error {
 	}
 }
 
-// Alive says whether somebody listens at a daemon's address.
+// Alive says whether somebody listens at a daemon's address, or at that of a hub.
 func Alive(address string) bool {
-	c, err := net.Dial("unix", address)
+	ctx, cancel := context.WithTimeout(context.Background(), remnant)
+	defer cancel()
+	c, err := transport.DialNet(ctx, address)
 	if err != nil {
-		return false
+		return errors.Is(err, context.DeadlineExceeded) // there are more who want to be let in
 	}
 	c.Close()
 	return true

@@ -1,6 +1,7 @@
 package transport
 
 import (
+	"context"
 	"net"
 	"sync"
 )
@@ -20,6 +21,21 @@ func ListenNet(address string) (net.Listener, error) {
 		return nil, &OpError{"listen", address, err}
 	}
 	return &netListener{Listener: l, sock: sock, address: address}, nil
+}
+
+// DialNet connects to a Unix socket for those who speak something else there with package net. The
+// address is as for Dial: a path of any length, or an abstract name after '@'. A server whose
+// backlog is full is waited for until ctx ends. Errors are *OpError.
+func DialNet(ctx context.Context, address string) (net.Conn, error) {
+	s, err := dialSocket(ctx, address)
+	if err != nil {
+		return nil, &OpError{"dial", address, err}
+	}
+	c, err := s.netConn()
+	if err != nil {
+		return nil, &OpError{"dial", address, err}
+	}
+	return c, nil
 }
 
 // netListener is a listener of package net that knows the name it was given.

@@ -25,7 +25,7 @@ func TestListenNet(t *testing.T) {
 	_, err = transport.ListenNet(path)
 	require.ErrorIs(t, err, transport.ErrInUse)
 
-	c, err := net.Dial("unix", path)
+	c, err := transport.DialNet(t.Context(), path)
 	require.NoError(t, err)
 	s, err := l.Accept()
 	require.NoError(t, err)
@@ -41,4 +41,6 @@ func TestListenNet(t *testing.T) {
 
 	_, err = transport.ListenNet(filepath.Join(path, "no", "folder"))
 	require.Error(t, err)
+	_, err = transport.DialNet(t.Context(), path)
+	require.ErrorIs(t, err, fs.ErrNotExist)
 }

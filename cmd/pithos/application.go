@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"path/filepath"
 	"slices"
@@ -13,6 +12,7 @@ import (
 	"time"
 
 	"github.com/pithos-ipc/pithos/app"
+	"github.com/pithos-ipc/pithos/daemon"
 	"github.com/pithos-ipc/pithos/hub"
 	"github.com/pithos-ipc/pithos/procfile"
 	"github.com/pithos-ipc/pithos/supervisor"
@@ -123,11 +123,9 @@ func hubFree(ctx context.Context, f *procfile.File, socket string) error {
 		return nil
 	}
 	for end := time.Now().Add(2 * time.Second); ; {
-		c, err := net.Dial("unix", socket)
-		if err != nil {
+		if !daemon.Alive(socket) {
 			return nil
 		}
-		c.Close()
 		if time.Now().After(end) {
 			return fmt.Errorf("the hub's socket is taken: somebody listens at %s. Another one is "+
 				"chosen by --socket or hub.path in %s; with \"hub: {run: false, path: %s}\" the "+
