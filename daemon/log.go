@@ -75,8 +75,8 @@ func lastOf(f *os.File, n int) ([]byte, error) {
 	return text, nil
 }
 
-// Next returns the lines that have come since the last call; none if there are none. A file that was
-// rotated away before it was found to be at its end is at its end for good.
+// Next returns the lines that have come since the last call; none if there are none. A file that
+// was rotated away before it was found to be at its end is at its end for good.
 func (l *Log) Next() ([]supervisor.Line, error) {
 	if l.file == nil {
 		f, err := os.Open(l.path)

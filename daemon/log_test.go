@@ -82,7 +82,7 @@ func TestFollowRotation(t *testing.T) {
 			written <- err
 		}()
 		var all []string
-		for quiet := 0; quiet < 3; { // of the old file, of nothing, of the new one
+		for quiet := 0; quiet < 4; { // one begun before, the line, the old file's end, the new one
 			lines, err := l.Next()
 			require.NoError(t, err)
 			if all = append(all, texts(lines)...); len(written) == 1 {

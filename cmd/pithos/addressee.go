@@ -33,22 +33,20 @@ func (a *addressee) register(cmd *cobra.Command) {
 }
 
 // addressed wants object.method, and arguments behind "--".
-func addressed(*addressee) cobra.PositionalArgs {
-	return func(cmd *cobra.Command, args []string) error {
-		named := len(args)
-		if dash := cmd.ArgsLenAtDash(); dash >= 0 {
-			named = dash
-		}
-		switch {
-		case named == 0:
-			return fmt.Errorf("what is to be called? want object.method, as in %s math.abs -- -1",
-				cmd.CommandPath())
-		case named > 1:
-			return fmt.Errorf("arguments of the method go behind --, as in %s %s -- %s",
-				cmd.CommandPath(), args[0], strings.Join(args[1:named], " "))
-		}
-		return nil
+func addressed(cmd *cobra.Command, args []string) error {
+	named := len(args)
+	if dash := cmd.ArgsLenAtDash(); dash >= 0 {
+		named = dash
 	}
+	switch {
+	case named == 0:
+		return fmt.Errorf("what is to be called? want object.method, as in %s math.abs -- -1",
+			cmd.CommandPath())
+	case named > 1:
+		return fmt.Errorf("arguments of the method go behind --, as in %s %s -- %s",
+			cmd.CommandPath(), args[0], strings.Join(args[1:named], " "))
+	}
+	return nil
 }
 
 // parse reads the name and the arguments.

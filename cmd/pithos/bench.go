@@ -6,9 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/signal"
 	"strings"
-	"syscall"
 	"text/tabwriter"
 	"time"
 
@@ -58,9 +56,7 @@ run takes about ten minutes.`,
 			if b.list {
 				return b.writeList()
 			}
-			ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-			defer stop()
-			return b.run(ctx)
+			return interruptible(cmd, b.run)
 		},
 	}
 	f := cmd.Flags()
@@ -112,7 +108,8 @@ func (b *bencher) check() error {
 	return nil
 }
 
-// run measures and writes. The files are opened first: a bad path should not cost a run.
+// run measures and writes. The files are opened first: a bad path should not cost a run, and a run
+// that comes to nothing should not cost what they hold.
 func (b *bencher) run(ctx context.Context) (err error) {
 	var earlier *bench.Report
 	if b.add {
@@ -132,7 +129,7 @@ func (b *bencher) run(ctx context.Context) (err error) {
 		if o.path == "" {
 			continue
 		}
-		if outputs[i].file, err = os.Create(o.path); err != nil {
+		if outputs[i].file, err = os.OpenFile(o.path, os.O_WRONLY|os.O_CREATE, 0o666); err != nil {
 			return err
 		}
 		defer func() { err = errors.Join(err, outputs[i].file.Close()) }()
@@ -150,10 +147,19 @@ func (b *bencher) run(ctx context.Context) (err error) {
 	err = errors.Join(err, report.WriteTable(b.out))
 	for _, o := range outputs {
 		if o.file != nil {
-			err = errors.Join(err, o.write(report, o.file))
+			err = errors.Join(err, empty(o.file), o.write(report, o.file))
 		}
 	}
 	return errors.Join(err, report.Err())
+}
+
+// empty removes what f holds, if it is a file that can hold something.
+func empty(f *os.File) error {
+	st, err := f.Stat()
+	if err != nil || !st.Mode().IsRegular() {
+		return err
+	}
+	return f.Truncate(0)
 }
 
 // readReport reads the report of an earlier run; nil: there is none yet.

@@ -48,6 +48,17 @@ func TestBenchAdds(t *testing.T) {
 	require.ErrorContains(t, err, "--add: "+file)
 }
 
+// TestBenchLeavesFile has a run that comes to nothing, over the figures of an earlier one.
+func TestBenchLeavesFile(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "bench.json")
+	require.NoError(t, os.WriteFile(file, []byte("precious"), 0o600))
+	_, err := benchmark("--json", file, "--row", "nobody")
+	require.Error(t, err)
+	text, err := os.ReadFile(file)
+	require.NoError(t, err)
+	require.Equal(t, "precious", string(text))
+}
+
 func TestBenchRefuses(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "file")
 	require.NoError(t, os.WriteFile(file, nil, 0o600))

@@ -7,10 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
-	"os/signal"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -47,23 +44,13 @@ method goes to standard error, and the exit code is 1.`,
   pithos call cart.add -- '{"sku":"4711"}' 2
   pithos call cart.total --selector processName=web,objectTag=v2 --timeout 200ms
   pithos call worker.status --all --json`,
-		Args: addressed(&k.to),
+		Args: addressed,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if k.timeout <= 0 {
-				return fmt.Errorf("--timeout %s: want more than 0", k.timeout)
-			}
 			if err := k.to.parse(args); err != nil {
 				return err
 			}
-			ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
-			defer stop()
 			k.out = cmd.OutOrStdout()
-			c, err := join(ctx, s, "call", k.timeout)
-			if err != nil {
-				return err
-			}
-			defer leave(c)
-			return k.run(ctx, c)
+			return atHub(cmd, s, k.timeout, k.run)
 		},
 	}
 	k.to.register(cmd)

@@ -6,8 +6,27 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/spf13/cobra"
+
 	"github.com/pithos-ipc/pithos/hub"
 )
+
+// atHub runs f with a client that is online at the hub under the verb's name, until a signal comes.
+// The client comes within timeout.
+func atHub(cmd *cobra.Command, s *socketFlag, timeout time.Duration,
+	f func(context.Context, *hub.Client) error) error {
+	if timeout <= 0 {
+		return fmt.Errorf("--timeout %s: want more than 0", timeout)
+	}
+	return interruptible(cmd, func(ctx context.Context) error {
+		c, err := join(ctx, s, cmd.Name(), timeout)
+		if err != nil {
+			return err
+		}
+		defer leave(c)
+		return f(ctx, c)
+	})
+}
 
 // join comes online at the hub for a verb, within timeout.
 func join(ctx context.Context, s *socketFlag, verb string, timeout time.Duration) (*hub.Client,

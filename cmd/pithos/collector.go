@@ -3,6 +3,7 @@ package main
 import (
 	"math"
 	"strconv"
+	"unicode/utf8"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -124,5 +125,11 @@ func duration(d *prometheus.Desc, m hub.MethodInfo, labels ...string) prometheus
 	return prometheus.MustNewConstHistogram(d, n, m.MeanUs*float64(n)/1e6, counts, labels...)
 }
 
-// label is s as the value of a label, which has to be UTF-8.
-func label(s string) string { return plainText(s) }
+// label is s as the value of a label, which has to be UTF-8. It is not shortened: two methods of
+// one name would be an error.
+func label(s string) string {
+	if utf8.ValidString(s) {
+		return s
+	}
+	return strconv.Quote(s)
+}

@@ -66,6 +66,6 @@ func printTo(cmd *cobra.Command, text []byte) error {
 	return err
 }
 
-var passwordInURL = regexp.MustCompile(`^(\w+://[^:@/?]*):[^@/?]*@`)
+var passwordInURL = regexp.MustCompile(`^(\w+://[^:/?]*):[^/?]*@`)
 
 func maskPassword(url string) string { return passwordInURL.ReplaceAllString(url, "$1:***@") }

@@ -36,6 +36,18 @@ func TestConfig(t *testing.T) {
 		"missing\n"+dir+`/pithos.yaml:2:1: proceses: unknown field; did you mean "processes"?`+"\n")
 }
 
+func TestMaskPassword(t *testing.T) {
+	for url, want := range map[string]string{
+		"etcd://h:1/p":                   "etcd://h:1/p",
+		"etcd://h/p?ttl=1s":              "etcd://h/p?ttl=1s",
+		"etcd://me:secret@h:1,i:2/p":     "etcd://me:***@h:1,i:2/p",
+		"etcds://me:se@cr:et@h:1/p?a=@b": "etcds://me:***@h:1/p?a=@b",
+		"etcd://me@home:secret@h:1":      "etcd://me@home:***@h:1",
+	} {
+		require.Equal(t, want, maskPassword(url))
+	}
+}
+
 // regexpExample matches what makes a line of a process file an example.
 var regexpExample = regexp.MustCompile(`(?m)^#-`)
 
@@ -105,6 +117,6 @@ func TestInitErrors(t *testing.T) {
 	pithos("", "init", "--dir", "/nosuch").requireFails(t, "", "pithos: /nosuch is no folder\n")
 	dir := t.TempDir()
 	r := pithos("", "init", "--dir", dir, "--name", "a b")
-	require.Contains(t, r.stderr, "name: want a name")
+	require.Contains(t, r.stderr, "pithos: --name: want a name")
 	requireGone(t, filepath.Join(dir, "pithos.yaml"))
 }

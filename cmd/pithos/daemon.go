@@ -104,21 +104,21 @@ func (d *daemonFlag) ask(f func(ctx context.Context, c *daemon.Client) error) er
 		return err
 	}
 	err = f(ctx, c)
-	if ctx.Err() != nil {
-		err = errors.New("interrupted; the daemon goes on with what it was asked for")
+	if err != nil && ctx.Err() != nil {
+		err = fmt.Errorf("%w; the daemon goes on with what it was asked for", errInterrupted)
 	}
 	return errors.Join(err, c.Close())
 }
 
 // print prints v as JSON, or else the text.
-func (d *daemonFlag) print(w io.Writer, v any, format string, args ...any) {
+func (d *daemonFlag) print(w io.Writer, v any, format string, args ...any) error {
 	if !d.json {
-		fmt.Fprintf(w, format, args...)
-		return
+		_, err := fmt.Fprintf(w, format, args...)
+		return err
 	}
 	e := json.NewEncoder(w)
 	e.SetIndent("", "  ")
-	_ = e.Encode(v) // of strings and numbers; a broken pipe is nobody's fault here
+	return e.Encode(v)
 }
 
 // done is the result of a command that has none of its own.

@@ -115,6 +115,38 @@ func TestDaemon(t *testing.T) {
 	requireGone(t, filepath.Join(os.Getenv("XDG_STATE_HOME"), "pithos", "daemon.json"))
 }
 
+// TestReloadKeepsHub moves the hub in the file: those who are reloaded go on at the one that runs.
+func TestReloadKeepsHub(t *testing.T) {
+	const file = "name: a\nprocesses: {x: {command: sleep 1000}}\n"
+	dir := background(t, file)
+	succeeds(t, "start", dir)
+	at := status(t)[0].Hub
+	require.Equal(t, filepath.Join(os.Getenv("XDG_RUNTIME_DIR"), "pithos", "hub.sock"), at)
+	putFile(t, file+"hub: other.sock\n", dir, "pithos.yaml")
+	r := command(t, "reload", "a")
+	require.Equal(t, result{0, "reloaded a: added none, changed none, removed none, replaced x\n",
+		"the hub of a stays at " + at + " until that is stopped; " + dir + "/pithos.yaml wants " +
+			"it at " + dir + "/other.sock\n"}, r)
+	require.Equal(t, at, status(t)[0].Hub)
+	r = command(t, "start", dir)
+	require.Equal(t, 1, r.code)
+	require.Contains(t, r.stderr, `application "a" runs already, since `)
+}
+
+// TestDaemonFar has the daemon at a path that is longer than an address of the system, and what
+// its verbs say go to a full disk.
+func TestDaemonFar(t *testing.T) {
+	far := filepath.Join(t.TempDir(), strings.Repeat("far/", 40))
+	require.NoError(t, os.MkdirAll(far, 0o700))
+	t.Setenv(daemonVariable, filepath.Join(far, "daemon.sock"))
+	dir := background(t, "name: a\nprocesses: {x: {command: sleep 1000}}\n")
+	succeeds(t, "start", dir)
+	for _, line := range []string{"list", "list --json", "ps", "ps --json", "scale a/x 1",
+		"restart a/x --json", "reload a", "stop a/x", "start a/x"} {
+		requireHeard(t, strings.Fields(line)...)
+	}
+}
+
 // TestDaemonCrashLoop has a process that ends at once: start says so, and ps tells its last words.
 func TestDaemonCrashLoop(t *testing.T) {
 	dir := background(t, backgroundShop)

@@ -63,8 +63,7 @@ the first that failed, or 0.`,
 		},
 	}
 	flags := cmd.Flags()
-	flags.StringVar(&f.registry, "registry", "", "where names are kept, instead of what the file "+
-		"says: embedded, or an etcd:// URL")
+	registerRegistry(cmd, &f.registry)
 	flags.BoolVar(&f.noWatch, "no-watch", false, "restart nothing when files change")
 	flags.BoolVarP(&f.times, "timestamps", "t", false, "begin each line with the time")
 	flags.BoolVar(&f.json, "json", false, "print each line as a JSON object")

@@ -23,8 +23,7 @@ the daemon, and returns when nothing is left.`,
 				if err := c.Exit(ctx); err != nil {
 					return err
 				}
-				d.print(cmd.OutOrStdout(), done{Done: "exited"}, "the daemon has ended\n")
-				return nil
+				return d.print(cmd.OutOrStdout(), done{Done: "exited"}, "the daemon has ended\n")
 			})
 		},
 	}

@@ -164,6 +164,9 @@ func (f *hubFlags) check() error {
 	if f.busyPoll < 0 {
 		return fmt.Errorf("--busy-poll %s: want 0 or more", f.busyPoll)
 	}
+	if f.grace < 0 {
+		return fmt.Errorf("--grace %s: want 0 or more", f.grace)
+	}
 	return nil
 }
 

@@ -239,6 +239,7 @@ func TestHubFlags(t *testing.T) {
 		{[]string{"--max-body", "0"}, "--max-body 0: want more than 0"},
 		{[]string{"--max-outbox", "-5"}, "--max-outbox -5: want more than 0"},
 		{[]string{"--busy-poll", "-1s"}, "--busy-poll -1s: want 0 or more"},
+		{[]string{"--grace", "-1s"}, "--grace -1s: want 0 or more"},
 		{[]string{"--socket", path}, "transport: listen " + path + ": open " + filepath.Dir(path) +
 			": no such file or directory"},
 		{[]string{"--socket", filepath.Dir(filepath.Dir(path))}, "transport: listen " +

@@ -107,8 +107,12 @@ func initFile(dir, name string, args []string) (path, text string, err error) {
 	text = strings.ReplaceAll(initHead, "NAME", name) + body +
 		strings.ReplaceAll(initTail, "FIRST", first)
 	path = filepath.Join(dir, procfile.FileName)
-	_, err = procfile.Parse(path, []byte(text), os.LookupEnv)
-	return path, text, err // a name that is none, say
+	var faults procfile.Errors
+	if _, err = procfile.Parse(path, []byte(text), os.LookupEnv); errors.As(err, &faults) &&
+		faults[0].Field == "name" {
+		return "", "", fmt.Errorf("--name: %s", faults[0].What)
+	}
+	return path, text, err
 }
 
 // initKind says by the files in dir what is there.

@@ -266,6 +266,18 @@ func TestTap(t *testing.T) {
 $`, r.stdout)
 }
 
+// A tap that does not come about costs no earlier one.
+func TestTapLeavesFile(t *testing.T) {
+	dir := t.TempDir()
+	putFile(t, "precious", dir, "frames.tap")
+	file := filepath.Join(dir, "frames.tap")
+	pithos("", "tap", "-o", file, "--socket", filepath.Join(dir, "none")).requireFails(t, "",
+		"pithos: nobody listens at "+filepath.Join(dir, "none")+": there is no such socket\n")
+	text, err := os.ReadFile(file)
+	require.NoError(t, err)
+	require.Equal(t, "precious", string(text))
+}
+
 // When a tap is interrupted, every frame until then is in its file or counted.
 func TestTapInterrupted(t *testing.T) {
 	path := serveHub(t)

@@ -34,8 +34,7 @@ instance that is worst off.`,
 					for i := range apps {
 						apps[i].Processes = nil
 					}
-					d.print(cmd.OutOrStdout(), apps, "")
-					return nil
+					return d.print(cmd.OutOrStdout(), apps, "")
 				}
 				return listApps(cmd.OutOrStdout(), apps, time.Now())
 			})

@@ -6,11 +6,9 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"os/signal"
 	"path/filepath"
 	"slices"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -40,9 +38,7 @@ of an application that is not running any more, those that it has left.`,
 			}
 			look := (&devFlags{times: times, json: d.json}).look(cmd.OutOrStdout())
 			v.out = console.New(cmd.OutOrStdout(), look)
-			ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-			defer stop()
-			return v.run(ctx, args)
+			return interruptible(cmd, func(ctx context.Context) error { return v.run(ctx, args) })
 		},
 	}
 	cmd.Flags().BoolVarP(&v.follow, "follow", "f", false, "show the lines that come, too")

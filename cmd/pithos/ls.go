@@ -5,11 +5,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"os"
-	"os/signal"
 	"slices"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -65,15 +62,10 @@ methods as object.method. With --watch it goes on looking until it is interrupte
 			if err := l.check(); err != nil {
 				return err
 			}
-			ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
-			defer stop()
 			l.out = cmd.OutOrStdout()
-			c, err := join(ctx, s, "ls", l.timeout)
-			if err != nil {
-				return err
-			}
-			defer leave(c)
-			return l.run(ctx, inspector(c, l.options(), l.timeout))
+			return atHub(cmd, s, l.timeout, func(ctx context.Context, c *hub.Client) error {
+				return l.run(ctx, inspector(c, l.options(), l.timeout))
+			})
 		},
 	}
 	flags := cmd.Flags()
@@ -96,8 +88,6 @@ func (l *lister) check() error {
 		return fmt.Errorf("--limit %d: want more than 0", l.limit)
 	case l.watch != 0 && l.watch < minWatch:
 		return fmt.Errorf("--watch %s: want %s or more", l.watch, minWatch)
-	case l.timeout <= 0:
-		return fmt.Errorf("--timeout %s: want more than 0", l.timeout)
 	}
 	return nil
 }
@@ -120,14 +110,16 @@ func (l *lister) run(ctx context.Context, look looker) error {
 	var v view
 	for {
 		in, err := look(ctx)
-		if err != nil && (l.watch == 0 || v.now == nil) {
-			return err
-		}
-		if err == nil {
+		switch {
+		case err == nil:
 			l.leave(in)
 			v = view{now: in, before: v.now}
 			err = l.print(v)
-		} else if ctx.Err() == nil {
+		case l.watch == 0 || v.now == nil:
+			return err
+		case ctx.Err() != nil:
+			return nil // it was to go on until then
+		default:
 			_, err = fmt.Fprintf(l.out, "%s\n", plainText(err.Error()))
 		}
 		if err != nil || l.watch == 0 || !pause(ctx, l.watch) {

@@ -3,10 +3,13 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
 	"os"
+	"os/signal"
+	"syscall"
 
 	"github.com/spf13/cobra"
 
@@ -37,8 +40,11 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 		fmt.Fprintf(stderr, "pithos: %v\n", err)
 	}
 	var exit *exitError
-	if errors.As(err, &exit) {
+	switch {
+	case errors.As(err, &exit):
 		return exit.code
+	case errors.Is(err, errInterrupted):
+		return 128 + int(syscall.SIGINT)
 	}
 	return 1
 }
@@ -51,6 +57,20 @@ type exitError struct {
 
 func (e *exitError) Error() string { return e.err.Error() }
 func (e *exitError) Unwrap() error { return e.err }
+
+// errInterrupted is what a signal has made of a verb that was not over.
+var errInterrupted = errors.New("interrupted")
+
+// interruptible runs f with a context that SIGINT and SIGTERM end.
+func interruptible(cmd *cobra.Command, f func(context.Context) error) error {
+	ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	err := f(ctx)
+	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
+		return errInterrupted
+	}
+	return err
+}
 
 // socketFlag is the flag that chooses the socket, the same on every verb.
 type socketFlag struct {

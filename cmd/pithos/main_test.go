@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -52,6 +53,19 @@ func pithos(stdin string, args ...string) result {
 	var stdout, stderr bytes.Buffer
 	code := run(args, strings.NewReader(stdin), &stdout, &stderr)
 	return result{code, stdout.String(), stderr.String()}
+}
+
+// full is a writer to a disk without room.
+type full struct{}
+
+func (full) Write([]byte) (int, error) { return 0, errors.New("no space left") }
+
+// requireHeard wants a command to fail where what it says cannot be written.
+func requireHeard(t *testing.T, args ...string) {
+	t.Helper()
+	var stderr bytes.Buffer
+	require.Equal(t, 1, run(args, strings.NewReader(""), full{}, &stderr), args)
+	require.Contains(t, stderr.String(), "no space left", args)
 }
 
 // requireFails wants the command to fail with this on stderr, after this on stdout.

@@ -68,7 +68,8 @@ func serveMetrics(h *hub.Hub, address string, profiles bool, log *slog.Logger) (
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{
-		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelWarn)}))
+		ErrorHandling: promhttp.ContinueOnError, // names that look the same cost only themselves
+		ErrorLog:      slog.NewLogLogger(log.Handler(), slog.LevelWarn)}))
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 		fmt.Fprintf(w, "ok, %d peers\n", h.Stats().Peers)

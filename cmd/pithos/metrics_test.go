@@ -13,6 +13,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/pithos-ipc/pithos/hub"
 )
 
 // fetch asks a hub's metrics for a page, at a socket's path or at an address.
@@ -78,6 +80,27 @@ func TestMetrics(t *testing.T) {
 	require.Equal(t, 404, code)
 	require.Zero(t, h.stop(syscall.SIGTERM))
 	requireGone(t, numbers)
+}
+
+// TestMetricsNames calls methods whose names begin alike, or cannot be printed.
+func TestMetricsNames(t *testing.T) {
+	dir := t.TempDir()
+	path, numbers := filepath.Join(dir, "hub.sock"), filepath.Join(dir, "metrics.sock")
+	h := startHub(t, nil, []string{path}, "--socket", path, "--metrics", numbers)
+	t.Setenv(socketVariable, path)
+	c := serveMath(t, path)
+	long := strings.Repeat("long", 100)
+	for _, method := range []string{long + "1", long + "2", "a\x01", `a\x01`, "a\xff", "a\xfe"} {
+		_, err := c.Object("math").Do(t.Context(), hub.Message{Method: method}, nil)
+		require.Error(t, err)
+	}
+	code, body := fetch(t, numbers, "/metrics", "hub")
+	require.Equal(t, 200, code, body)
+	for _, method := range []string{long + "1", long + "2", "a\x01", `a\\x01`, `\"a\\xff\"`,
+		`\"a\\xfe\"`} {
+		require.Contains(t, body, `pithos_hub_calls_total{method="`+method+`",object="math"} 1`)
+	}
+	require.Zero(t, h.stop(syscall.SIGTERM))
 }
 
 // A port is for this machine only, whatever name a page in a browser gives to it.

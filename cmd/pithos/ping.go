@@ -1,15 +1,13 @@
 package main
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
-	"os/signal"
 	"slices"
-	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -22,7 +20,7 @@ type pinger struct {
 	count    int
 	interval time.Duration
 	timeout  time.Duration
-	out      io.Writer
+	out      *bufio.Writer // flushed after each line; keeps its first error
 }
 
 func newPing(s *socketFlag) *cobra.Command {
@@ -45,10 +43,10 @@ exit code is 1 when the server cannot be reached, or when an answer is missing.`
 			if err != nil {
 				return err
 			}
-			ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-			defer stop()
-			p.out = cmd.OutOrStdout()
-			return p.run(ctx, address)
+			p.out = bufio.NewWriter(cmd.OutOrStdout())
+			return interruptible(cmd, func(ctx context.Context) error {
+				return p.run(ctx, address)
+			})
 		},
 	}
 	cmd.Flags().IntVarP(&p.count, "count", "c", 4, "how many pings; 0: until interrupted")
@@ -84,6 +82,9 @@ func (p *pinger) run(ctx context.Context, address string) (err error) {
 	var times []time.Duration
 	sent := 0
 	for ctx.Err() == nil && (p.count == 0 || sent < p.count) {
+		if err := p.out.Flush(); err != nil {
+			return err
+		}
 		if sent > 0 && !pause(ctx, p.interval) {
 			break
 		}
@@ -99,11 +100,12 @@ func (p *pinger) run(ctx context.Context, address string) (err error) {
 		case errors.Is(err, context.DeadlineExceeded) && c.Err() == nil:
 			fmt.Fprintf(p.out, "%d: no answer within %s\n", sent, p.timeout)
 		default:
-			p.summary(sent, times)
-			return fmt.Errorf("ping %d: %w", sent, err)
+			return errors.Join(p.summary(sent, times), fmt.Errorf("ping %d: %w", sent, err))
 		}
 	}
-	p.summary(sent, times)
+	if err := p.summary(sent, times); err != nil {
+		return err
+	}
 	if missing := sent - len(times); missing > 0 {
 		return fmt.Errorf("%d of %d pings had no answer", missing, sent)
 	}
@@ -120,13 +122,14 @@ func (p *pinger) once(ctx context.Context, c *transport.Conn) (time.Duration, er
 }
 
 // summary prints what came back, and how fast.
-func (p *pinger) summary(sent int, times []time.Duration) {
+func (p *pinger) summary(sent int, times []time.Duration) error {
 	fmt.Fprintf(p.out, "%d sent, %d answered", sent, len(times))
 	if n := len(times); n > 0 {
 		slices.Sort(times)
 		fmt.Fprintf(p.out, ", min %s, median %s, max %s", times[0], times[n/2], times[n-1])
 	}
 	fmt.Fprintln(p.out)
+	return p.out.Flush()
 }
 
 // pause waits for d and reports whether ctx let it.

@@ -35,8 +35,7 @@ again and again the last lines that it wrote are shown.`,
 					return err
 				}
 				if d.json {
-					d.print(cmd.OutOrStdout(), before, "")
-					return nil
+					return d.print(cmd.OutOrStdout(), before, "")
 				}
 				first := time.Now()
 				pause(ctx, psWindow)
@@ -109,7 +108,9 @@ func (p *tree) print(w io.Writer, apps []daemon.App) error {
 		}
 	}
 	for _, n := range notes {
-		fmt.Fprintln(w, n)
+		if _, err := fmt.Fprintln(w, n); err != nil {
+			return err
+		}
 	}
 	return nil
 }

@@ -34,8 +34,7 @@ until the application is started anew, or reloaded with another number in its pr
 				if err := c.Scale(ctx, args[0], n); err != nil {
 					return err
 				}
-				d.print(cmd.OutOrStdout(), scaled{args[0], n}, "%s: %d\n", args[0], n)
-				return nil
+				return d.print(cmd.OutOrStdout(), scaled{args[0], n}, "%s: %d\n", args[0], n)
 			})
 		},
 	}

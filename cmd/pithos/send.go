@@ -4,9 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
-	"os/signal"
-	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -43,14 +40,9 @@ that name, which Node clients emit as a message; the one argument, an object, is
 			if err := k.parse(cmd, args); err != nil {
 				return err
 			}
-			ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
-			defer stop()
-			c, err := join(ctx, s, "send", k.timeout)
-			if err != nil {
-				return err
-			}
-			err = k.run(ctx, c)
-			return errors.Join(err, k.leave(c))
+			return atHub(cmd, s, k.timeout, func(ctx context.Context, c *hub.Client) error {
+				return errors.Join(k.run(ctx, c), k.leave(c))
+			})
 		},
 	}
 	k.to.register(cmd)
@@ -64,14 +56,11 @@ that name, which Node clients emit as a message; the one argument, an object, is
 
 // parse reads the command line.
 func (k *sender) parse(cmd *cobra.Command, args []string) (err error) {
-	if k.timeout <= 0 {
-		return fmt.Errorf("--timeout %s: want more than 0", k.timeout)
-	}
 	if k.action == "" {
 		if k.broadcast {
 			return errors.New("--broadcast: only with --event")
 		}
-		if err := addressed(&k.to)(cmd, args); err != nil {
+		if err := addressed(cmd, args); err != nil {
 			return err
 		}
 		return k.to.parse(args)

@@ -41,8 +41,7 @@ failed; APP does so with all of them. --socket chooses the hub's socket where th
 	}
 	d.register(cmd)
 	d.registerJSON(cmd)
-	cmd.Flags().StringVar(&registry, "registry", "", "where names are kept, instead of what the "+
-		"file says: embedded, or an etcd:// URL")
+	registerRegistry(cmd, &registry)
 	return cmd
 }
 
@@ -87,9 +86,11 @@ func (r *starter) run(args []string) error {
 		var errs []error
 		if len(targets) > 0 {
 			err := c.Resume(ctx, targets...)
-			if errs = append(errs, err); err == nil {
-				r.print(r.out, done{"started", targets}, "started %s\n", strings.Join(targets, " "))
+			if err == nil {
+				err = r.print(r.out, done{"started", targets}, "started %s\n",
+					strings.Join(targets, " "))
 			}
+			errs = append(errs, err)
 		}
 		for _, f := range files {
 			errs = append(errs, r.start(ctx, c, f))
@@ -147,9 +148,14 @@ func (r *starter) start(ctx context.Context, c *daemon.Client, f *procfile.File)
 	if err != nil {
 		return err
 	}
-	r.print(r.out, a, "%s is running: %d of %d ready in %s\n", a.Name, a.Ready, a.Total,
+	return r.print(r.out, a, "%s is running: %d of %d ready in %s\n", a.Name, a.Ready, a.Total,
 		time.Since(begun).Round(10*time.Millisecond))
-	return nil
+}
+
+// registerRegistry makes the flag that stands in for a process file's registry.
+func registerRegistry(cmd *cobra.Command, registry *string) {
+	cmd.Flags().StringVar(registry, "registry", "", "where names are kept, instead of what the "+
+		"file says: embedded, or an etcd:// URL")
 }
 
 // loadFile reads a process file, with the registry of a flag instead of its own.

@@ -31,8 +31,8 @@ func (d *daemonFlag) targets(cmd *cobra.Command, past string,
 			if err := do(c, ctx, args...); err != nil {
 				return err
 			}
-			d.print(cmd.OutOrStdout(), done{past, args}, "%s %s\n", past, strings.Join(args, " "))
-			return nil
+			return d.print(cmd.OutOrStdout(), done{past, args}, "%s %s\n", past,
+				strings.Join(args, " "))
 		})
 	}
 	d.register(cmd)

@@ -7,13 +7,12 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/signal"
-	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/pithos-ipc/pithos/hub"
+	"github.com/pithos-ipc/pithos/transport"
 	"github.com/pithos-ipc/pithos/wire"
 )
 
@@ -60,9 +59,9 @@ call, reply, error, oneway, control.`,
 			if err != nil {
 				return err
 			}
-			ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
-			defer stop()
-			return t.run(ctx, address, cmd.OutOrStdout(), cmd.ErrOrStderr())
+			return interruptible(cmd, func(ctx context.Context) error {
+				return t.run(ctx, address, cmd.OutOrStdout(), cmd.ErrOrStderr())
+			})
 		},
 	}
 	flags := cmd.Flags()
@@ -130,17 +129,12 @@ func (t *tapper) run(ctx context.Context, address string, stdout, stderr io.Writ
 	if stdout == os.Stdout { // the process is for the tap alone
 		stepBack()
 	}
-	out := stdout
-	if t.file != "" {
-		f, err := os.OpenFile(t.file, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
-		if err != nil {
+	var file *os.File
+	if t.file != "" { // what it holds stays until there is something to write
+		if file, err = os.OpenFile(t.file, os.O_CREATE|os.O_WRONLY, 0o600); err != nil {
 			return err
 		}
-		defer func() { err = errors.Join(err, f.Close()) }()
-		if _, err := io.WriteString(f, wire.TapMagic); err != nil {
-			return err
-		}
-		out = f
+		defer func() { err = errors.Join(err, file.Close()) }()
 	}
 	// Who interrupts it may know that the hub records already: it gets the time to say what.
 	dialCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), t.timeout)
@@ -156,6 +150,16 @@ func (t *tapper) run(ctx context.Context, address string, stdout, stderr io.Writ
 		defer cancel()
 		_ = tap.Close(ctx) // what it had is here
 	}()
+	out := stdout
+	if file != nil {
+		if err := empty(file); err != nil {
+			return err
+		}
+		if _, err := io.WriteString(file, wire.TapMagic); err != nil {
+			return err
+		}
+		out = file
+	}
 	if t.length > 0 {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, t.length)
@@ -163,6 +167,9 @@ func (t *tapper) run(ctx context.Context, address string, stdout, stderr io.Writ
 	}
 	t.printer.out = bufio.NewWriterSize(out, 64<<10)
 	err = t.record(ctx, tap)
+	if errors.Is(err, transport.ErrConnLost) {
+		err = fmt.Errorf("the hub at %s is gone: %w", address, err)
+	}
 	if e := t.printer.out.Flush(); err == nil {
 		err = e
 	}

@@ -5,10 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
-	"os/signal"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -46,28 +43,10 @@ table once.`,
 			if interval < minWatch {
 				return fmt.Errorf("--interval %s: want %s or more", interval, minWatch)
 			}
-			if timeout <= 0 {
-				return fmt.Errorf("--timeout %s: want more than 0", timeout)
-			}
-			ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
-			defer stop()
-			c, err := join(ctx, s, "top", timeout)
-			if err != nil {
-				return err
-			}
-			defer leave(c)
-			look := inspector(c, hub.InspectOptions{Peers: true, Objects: true, Routes: true,
-				Methods: true}, timeout)
-			out := cmd.OutOrStdout()
-			t, err := openTerminal(out)
-			if errors.Is(err, errNoTerminal) {
-				return screen.once(ctx, out, look)
-			}
-			if err != nil {
-				return err
-			}
-			defer t.close()
-			return screen.live(ctx, t, look)
+			return atHub(cmd, s, timeout, func(ctx context.Context, c *hub.Client) error {
+				return screen.run(ctx, cmd.OutOrStdout(), inspector(c, hub.InspectOptions{
+					Peers: true, Objects: true, Routes: true, Methods: true}, timeout))
+			})
 		},
 	}
 	for _, p := range topPages {
@@ -89,6 +68,19 @@ func (s *topScreen) open(name string) error {
 		names = append(names, p.name)
 	}
 	return fmt.Errorf("no page %q: there are %s", name, strings.Join(names, ", "))
+}
+
+// run shows the screen on the terminal that out is, or prints it once.
+func (s *topScreen) run(ctx context.Context, out io.Writer, look looker) error {
+	t, err := openTerminal(out)
+	if errors.Is(err, errNoTerminal) {
+		return s.once(ctx, out, look)
+	}
+	if err != nil {
+		return err
+	}
+	defer t.close()
+	return s.live(ctx, t, look)
 }
 
 // once prints the screen without a terminal: as long and as wide as it is.

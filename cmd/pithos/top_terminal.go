@@ -39,11 +39,11 @@ func openTerminal(out io.Writer) (*terminal, error) {
 		tty.Close()
 		return nil, err
 	}
+	go t.read()
 	if _, err := io.WriteString(tty, enterScreen); err != nil {
 		t.close()
 		return nil, err
 	}
-	go t.read()
 	return t, nil
 }
 

@@ -1,8 +1,11 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
+	"io"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -111,6 +114,50 @@ func TestCall(t *testing.T) {
 		require.Contains(t, r.stdout, `"took_us":`)
 		require.True(t, json.Valid([]byte(r.stdout)))
 	}
+}
+
+// TestFull writes what was asked for to a full disk.
+func TestFull(t *testing.T) {
+	serveMath(t, serveHub(t))
+	for _, line := range []string{"version", "ls", "ls all --json", "top", "ping -c 1",
+		"call math.args", "call math.args --json", "call math.args --all", "bench --list",
+		"config --schema", "dump --hex 28000000020000000102"} {
+		requireHeard(t, strings.Fields(line)...)
+	}
+}
+
+// TestInterrupted ends verbs by a signal while they wait for somebody.
+func TestInterrupted(t *testing.T) {
+	serveMath(t, serveHub(t))
+	for _, line := range []string{"call math.wait", "top --interval 1m"} {
+		cmd := process(t, strings.Fields(line)...)
+		var stdout, stderr bytes.Buffer
+		cmd.Stdout, cmd.Stderr = &stdout, &stderr
+		require.NoError(t, cmd.Start())
+		name := "pithos/" + strings.Fields(line)[0]
+		await(t, func() bool { return strings.Contains(pithos("", "ls", "peers").stdout, name) })
+		require.NoError(t, cmd.Process.Signal(os.Interrupt))
+		require.Error(t, cmd.Wait())
+		require.Equal(t, result{130, "", "pithos: interrupted\n"},
+			result{cmd.ProcessState.ExitCode(), stdout.String(), stderr.String()}, line)
+	}
+}
+
+// TestWatchInterrupted ends a list that is watched while the hub is asked: it was to go on until
+// then.
+func TestWatchInterrupted(t *testing.T) {
+	ctx, interrupt := context.WithCancel(t.Context())
+	looks := 0
+	look := func(ctx context.Context) (*hub.Inspection, error) {
+		if looks++; looks == 2 {
+			interrupt()
+			return nil, ctx.Err()
+		}
+		return &hub.Inspection{}, nil
+	}
+	l := lister{watch: minWatch, out: io.Discard}
+	require.NoError(t, l.run(ctx, look))
+	require.Equal(t, 2, looks)
 }
 
 // What is wrong is said, with what would be right.

@@ -10,7 +10,7 @@
 //	info   {"address":"http://127.0.0.1:4001","metadata":{"zone":"b"}}
 //
 // It lives as long as the connection of the client that published it: the kernel tells the hub at
-// once when a process was killed. `pithos list --objects` shows entries like other objects.
+// once when a process was killed. `pithos ls objects` shows entries like other objects.
 //
 // # When the hub is gone
 //
