@@ -100,9 +100,8 @@ func messageSize(m *transport.Message) int {
 }
 
 // keep makes a copy of m that lasts. What is shared is not copied: the copy has a reference.
-func keep(m *transport.Message) (k transport.Message, n int) {
-	n = messageSize(m)
-	alone := n
+func keep(m *transport.Message) transport.Message {
+	alone := messageSize(m)
 	if m.Shared != nil {
 		alone -= len(m.Body) + size(m.Gather)
 	}
@@ -112,12 +111,12 @@ func keep(m *transport.Message) (k transport.Message, n int) {
 		b = append(b, part...)
 		return b[at:len(b):len(b)]
 	}
-	k = *m
+	k := *m
 	k.Method = string(append([]byte(nil), m.Method...))
 	k.Action, k.Trace = take(m.Action), take(m.Trace)
 	if m.Shared != nil {
 		k.Shared = m.Shared.Retain()
-		return k, n
+		return k
 	}
 	at := len(b)
 	take(m.Body)
@@ -125,54 +124,47 @@ func keep(m *transport.Message) (k transport.Message, n int) {
 		take(p)
 	}
 	k.Body, k.Gather = b[at:], nil
-	return k, n
+	return k
 }
 
 // waitingSize is about what an entry of a backlog takes besides its bytes.
 const waitingSize = 256
 
-// queue puts a call, or with a nil f a oneway, at the end of b, or does what the policy says.
+// queue puts a call, or with a nil f a oneway, at the end of b, or does what the policy says. What is
+// refused is not copied first.
 func (c *core) queue(b *backlog, f *flight, r *route, to *target, m *transport.Message) {
-	k, n := keep(m)
-	w := &waiting{f: f, to: to, route: r, m: k, size: int64(n + waitingSize)}
-	if m.Timeout > 0 {
-		w.by = time.Now().Add(m.Timeout)
-	}
-	if f != nil {
-		w.ticket = f.ticket
-	}
-	limit := int64(c.limits.MaxQueue)
-	var out *waiting // what is thrown away
-	refuse, slow := false, false
+	w := &waiting{f: f, to: to, route: r, size: int64(messageSize(m) + waitingSize)}
 	b.mu.Lock()
-	if b.closed {
-		refuse = true
-	}
-	for !refuse && (b.bytes.Load()+w.size > limit || c.over(w.size)) {
-		slow = !b.slow
-		b.slow = true
-		if c.policy == DropOldest && b.head != nil && !(b.busy && b.head.next == nil) {
-			out = b.oldestLocked(out)
-			c.queued.Add(-out.size)
-			continue
-		}
-		refuse = true
-	}
-	if !refuse {
-		b.pushLocked(w)
-		c.queued.Add(w.size)
-		b.delayed.Add(1)
-	}
+	refused := w.size > int64(c.limits.MaxQueue) || b.closed ||
+		c.policy != DropOldest && c.fullLocked(b, w)
 	b.mu.Unlock()
-	if slow {
-		c.slowConsumer(to.peer, b)
+	var out *waiting // what is thrown away
+	if !refused {
+		w.m = keep(m)
+		if m.Timeout > 0 {
+			w.by = time.Now().Add(m.Timeout)
+		}
+		if f != nil {
+			w.ticket = f.ticket
+		}
+		b.mu.Lock()
+		out = c.makeRoomLocked(b, w)
+		if refused = b.closed || c.fullLocked(b, w); !refused {
+			b.pushLocked(w)
+			c.queued.Add(w.size)
+			b.delayed.Add(1)
+		}
+		b.mu.Unlock()
+	}
+	if refused || out != nil {
+		c.blame(to.peer, b)
 	}
 	for out != nil {
 		next := out.next
 		c.discard(b, out)
 		out = next
 	}
-	if refuse {
+	if refused {
 		c.discard(b, w)
 	} else if f != nil {
 		f.takeBack(b, w.ticket)
@@ -180,11 +172,34 @@ func (c *core) queue(b *backlog, f *flight, r *route, to *target, m *transport.M
 	c.pump(to.peer)
 }
 
+// fullLocked says whether there is no room for w.
+func (c *core) fullLocked(b *backlog, w *waiting) bool {
+	return b.bytes.Load()+w.size > int64(c.limits.MaxQueue) || c.over(w.size)
+}
+
+// makeRoomLocked throws out what has waited longest, until there is room for w, if that is the
+// policy.
+func (c *core) makeRoomLocked(b *backlog, w *waiting) (out *waiting) {
+	for c.policy == DropOldest && !b.closed && c.fullLocked(b, w) && b.head != nil &&
+		!(b.busy && b.head.next == nil) {
+		out = b.oldestLocked(out)
+		c.queued.Add(-out.size)
+	}
+	return out
+}
+
 // over says whether n more bytes are too many for the whole hub.
 func (c *core) over(n int64) bool { return c.queued.Load()+n > c.limits.MaxTotal }
 
-// slowConsumer names a provider that does not keep up. The policy may end it.
-func (c *core) slowConsumer(p *peer, b *backlog) {
+// blame names a provider that does not keep up, once until it has caught up. The policy may end it.
+func (c *core) blame(p *peer, b *backlog) {
+	b.mu.Lock()
+	known := b.slow || b.closed
+	b.slow = true
+	b.mu.Unlock()
+	if known {
+		return
+	}
 	c.stats.slow.Add(1)
 	c.log.Warn("slow consumer", "peer", p.seq, "name", p.member.location, "policy", c.policy,
 		"queued", b.n.Load(), "bytes", b.bytes.Load())

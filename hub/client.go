@@ -405,13 +405,13 @@ type buffer struct {
 
 // add keeps a copy of m, within limit bytes.
 func (b *buffer) add(m *transport.Message, limit int) error {
-	k, n := keep(m)
-	n += len(m.Selector) + waitingSize
+	n := messageSize(m) + len(m.Selector) + waitingSize
 	if b.bytes+n > limit {
 		b.dropped++
 		return fmt.Errorf("%w: %w: bytes of oneways that wait for a hub: %d, limit %d", ErrAway,
 			transport.ErrFull, b.bytes+n, max(0, limit))
 	}
+	k := keep(m)
 	k.Selector = append([]byte(nil), m.Selector...)
 	b.waiting = append(b.waiting, k)
 	b.bytes += n

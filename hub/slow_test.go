@@ -192,6 +192,51 @@ func TestR12StoppedConsumer(t *testing.T) {
 	require.Less(t, int64(after.HeapAlloc)-int64(before.HeapAlloc), int64(limit+8<<20))
 }
 
+// What is refused is not copied first, and what could never find room does not drive out what waits.
+func TestRefusedIsNotCopied(t *testing.T) {
+	for _, policy := range []hub.Policy{hub.DropNewest, hub.DropOldest} {
+		t.Run(policy.String(), func(t *testing.T) {
+			h, path := start(t, hub.Options{Policy: policy, Limits: hub.Limits{MaxQueue: 8 << 10}})
+			s, a := newStuck(t, path), join(t, path, "a")
+			slow := a.Object("slow")
+			require.NoError(t, slow.Resolve(soon(t)))
+			none := func([]byte, error) {}
+			for range 8 + 4 {
+				require.NoError(t, slow.Go(hub.Message{}, nil, none))
+			}
+			eventually(t, func() bool { return peerNamed(t, h, "sluggard").Queued == 4 }, "4 wait")
+			const n, size = 500, 15_000
+			m := hub.Message{Method: "m", Payload: make([]byte, size)}
+			ctx := soon(t)
+			sent := uint64(0)
+			drop := func() { // one at a time, so that nothing piles up on the way
+				for range n {
+					sent++
+					require.NoError(t, slow.Send(ctx, m))
+					for h.Stats().Dropped < sent {
+						require.NoError(t, ctx.Err())
+						runtime.Gosched()
+					}
+				}
+			}
+			drop() // buffers find their sizes
+			before := allocated()
+			drop()
+			require.Less(t, allocated()-before, uint64(n*size/2))
+			require.Equal(t, 4, peerNamed(t, h, "sluggard").Queued, "what waits waits on")
+			require.Zero(t, h.Stats().Refused)
+			s.release()
+		})
+	}
+}
+
+// allocated is how many bytes were allocated so far.
+func allocated() uint64 {
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return m.TotalAlloc
+}
+
 // R3, by way of the hub: a provider that is stuck holds up neither other routes of the same caller
 // nor other callers.
 func TestR3StuckProviderHoldsUpNoOther(t *testing.T) {
