@@ -1,7 +1,6 @@
 package hub
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"strconv"
@@ -130,8 +129,8 @@ func keep(m *transport.Message) transport.Message {
 // waitingSize is about what an entry of a backlog takes besides its bytes.
 const waitingSize = 256
 
-// queue puts a call, or with a nil f a oneway, at the end of b, or does what the policy says. What is
-// refused is not copied first.
+// queue puts a call, or with a nil f a oneway, at the end of b, or does what the policy says. What
+// is refused is not copied first.
 func (c *core) queue(b *backlog, f *flight, r *route, to *target, m *transport.Message) {
 	w := &waiting{f: f, to: to, route: r, size: int64(messageSize(m) + waitingSize)}
 	b.mu.Lock()
@@ -429,79 +428,4 @@ func (b *backlog) tell(c *core, to *target, m transport.Message) bool {
 	b.pushLocked(w)
 	c.queued.Add(w.size)
 	return true
-}
-
-// withdraw takes the calls and oneways for to out that are not being sent, in order.
-func (b *backlog) withdraw(c *core, to *target) (out []*waiting) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	var prev *waiting
-	for w := b.head; w != nil; w = w.next {
-		if w.to != to || w.route == nil || prev == nil && b.busy {
-			prev = w
-			continue
-		}
-		if prev == nil {
-			b.head = w.next
-		} else {
-			prev.next = w.next
-		}
-		if b.tail == w {
-			b.tail = prev
-		}
-		b.tookLocked(w)
-		c.queued.Add(-w.size)
-		out = append(out, w)
-	}
-	return out
-}
-
-// reroute sends what waits for to, which takes no more, to others that its routes find. Nothing of
-// it was begun. What finds nobody else is answered.
-func (c *core) reroute(to *target) {
-	if to.peer.member == nil {
-		return
-	}
-	for _, w := range to.peer.member.backlog.withdraw(c, to) {
-		if s := c.current(w.route); len(s.targets) == 0 {
-			c.lose(&to.peer.member.backlog, w, errNobody)
-		} else {
-			c.stats.rerouted.Add(1)
-			c.redirect(w, s.targets[w.route.picker.Pick(s.set, w.m.Key)])
-		}
-		w.m.Shared.Release()
-	}
-	c.pump(to.peer) // there may be room for those who hold back
-}
-
-// redirect sends w to another target.
-func (c *core) redirect(w *waiting, next *target) {
-	if next.peer.member == nil { // one of Pandora's: what was made for a native one is of no use
-		c.lose(&w.to.peer.member.backlog, w, errNobody)
-		return
-	}
-	w.m.Route = next.pub
-	if !w.by.IsZero() {
-		if w.m.Timeout = time.Until(w.by); w.m.Timeout <= 0 {
-			c.lose(&w.to.peer.member.backlog, w, transport.ErrDeadline)
-			return
-		}
-	}
-	f := w.f
-	if f == nil {
-		c.post(w.route, next, &w.m)
-		return
-	}
-	f.to.load.Drop()
-	f.to.ended()
-	f.mu.Lock()
-	f.to = next
-	canceled := f.canceled
-	f.mu.Unlock()
-	next.load.Begin()
-	if canceled {
-		f.end(nil, context.Canceled)
-		return
-	}
-	c.launch(f, &w.m)
 }

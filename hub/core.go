@@ -176,14 +176,27 @@ func (c *core) nameOf(p *peer) string {
 	return p.name
 }
 
+// placeLocked is where the peer of that number is in c.peers, if it is.
+func (c *core) placeLocked(seq uint64) (int, bool) {
+	return slices.BinarySearchFunc(c.peers, seq, func(p *peer, seq uint64) int {
+		return cmp.Compare(p.seq, seq)
+	})
+}
+
+// peerLocked is the peer of that number, or nil.
+func (c *core) peerLocked(seq uint64) *peer {
+	if i, there := c.placeLocked(seq); there {
+		return c.peers[i]
+	}
+	return nil
+}
+
 // dropLocked takes p out of everything. The calls that p waited for end silently.
 func (c *core) dropLocked(jobs []job, p *peer) []job {
 	if p.seq == 0 || p.gone.Swap(true) { // never in, or out already
 		return jobs
 	}
-	i, _ := slices.BinarySearchFunc(c.peers, p.seq, func(p *peer, seq uint64) int {
-		return cmp.Compare(p.seq, seq)
-	})
+	i, _ := c.placeLocked(p.seq)
 	c.peers = slices.Delete(c.peers, i, i+1)
 	c.removeLocked(p)
 	for p.asked != nil {
@@ -268,6 +281,9 @@ func (c *core) forgetCallLocked(call *call, at time.Duration, failed bool) {
 	call.method.end(took, failed)
 	if call.ticket != 0 {
 		delete(c.askers, call.ticket)
+	}
+	if call.flight != nil {
+		call.flight.retire()
 	}
 	c.pending.settle(call)
 	c.pending.recycle(call)

@@ -17,6 +17,7 @@ import (
 //	  |      ^  \ canceled: the provider is told, and ends it
 //	  v      |
 //	 waits in the provider's backlog; canceled: ended at once
+//	  \ one of Pandora's providers gets it instead --> relayed --> retired, with the pending call
 type flight struct {
 	core   *core
 	done   func([]byte, error) // ended; made once
@@ -31,6 +32,7 @@ type flight struct {
 	call     uint32 // at the provider's connection, once it is sent; guarded by mu
 	sent     bool   // guarded by mu
 	canceled bool   // guarded by mu
+	pending  uint64 // the ticket of the pending call that has taken over, or 0; guarded by mu
 }
 
 // asker is who waits for a reply.
@@ -60,12 +62,16 @@ func (c *core) newFlight(p *peer, r *route, to *target, m *method) *flight {
 // launch sends m as f, or has it wait behind others.
 func (c *core) launch(f *flight, m *transport.Message) {
 	b := &f.to.peer.member.backlog
+	route := f.route
+	if f.ask.batch != nil {
+		route = nil // others have got theirs
+	}
 	if b.some.Load() {
-		c.queue(b, f, f.route, f.to, m)
+		c.queue(b, f, route, f.to, m)
 		return
 	}
 	if err := f.send(m); err == transport.ErrFull {
-		c.queue(b, f, f.route, f.to, m)
+		c.queue(b, f, route, f.to, m)
 	} else if err != nil {
 		f.end(nil, err)
 	}
@@ -99,9 +105,11 @@ func (f *flight) Canceled(ticket uint64, cause error) {
 		return
 	}
 	f.canceled = true
-	call, sent, to := f.call, f.sent, f.to
+	call, sent, to, pending := f.call, f.sent, f.to, f.pending
 	f.mu.Unlock()
-	if sent {
+	if pending != 0 {
+		f.core.Canceled(pending, cause)
+	} else if sent {
 		to.peer.member.conn.Cancel(call)
 	} else if to.peer.member.backlog.remove(f, ticket) {
 		f.end(nil, context.Canceled)
@@ -117,6 +125,29 @@ func (f *flight) takeBack(b *backlog, ticket uint64) {
 	if canceled && b.remove(f, ticket) {
 		f.end(nil, context.Canceled)
 	}
+}
+
+// relayed notes the ticket of the pending call that has taken this use over. It says whether the
+// call was taken back before, of which the pending call has not heard.
+func (f *flight) relayed(ticket, pending uint64) (canceled bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.ticket != ticket { // it is over already
+		return false
+	}
+	f.pending = pending
+	return f.canceled
+}
+
+// retire ends a use that a pending call has taken over.
+func (f *flight) retire() {
+	f.mu.Lock()
+	f.ticket++
+	f.pending, f.canceled = 0, false
+	f.mu.Unlock()
+	f.ask = asker{host: f.ask.host[:0]}
+	f.to, f.route, f.method = nil, nil, nil
+	f.core.flights.Put(f)
 }
 
 // end is the callback of the provider's connection.
@@ -185,7 +216,8 @@ func (c *core) failed(err error) {
 		c.stats.timedOut.Add(1)
 	case errors.Is(err, context.Canceled):
 		c.stats.canceled.Add(1)
-	case errors.Is(err, errRefused), errors.Is(err, errNobody), errors.Is(err, errClosing):
+	case errors.Is(err, errRefused), errors.Is(err, errNobody), errors.Is(err, errClosing),
+		errors.Is(err, errPayload):
 	default:
 		c.stats.lost.Add(1)
 	}
@@ -208,6 +240,8 @@ func remoteCode(err error) (wire.Code, string) {
 		return wire.CodeOverloaded, err.Error()
 	case errors.Is(err, errNobody):
 		return wire.CodeNoRoute, err.Error()
+	case errors.Is(err, errPayload):
+		return wire.CodeInvalid, err.Error()
 	case errors.Is(err, errClosing), errors.Is(err, transport.ErrDraining):
 		return wire.CodeDraining, err.Error()
 	}

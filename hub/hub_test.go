@@ -115,6 +115,12 @@ func (r *raw) online(host string) *raw {
 	return r
 }
 
+// publishes enters an object by its name.
+func (r *raw) publishes(name string) {
+	require.Equal(r.t, success, r.reply(r.send(`{"action":"PANDORA_HUB_ACTION_PUBLISH_UP",`+
+		`"data":{"data":{"selector":{"objectName":"%s"}}}}`, name)))
+}
+
 func TestInvokeOverSockets(t *testing.T) {
 	engines(t, func(t *testing.T, o transport.Options) {
 		h, path := start(t, hub.Options{Transport: o})

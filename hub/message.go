@@ -117,7 +117,10 @@ func (c *core) down1(p *peer, t *turn, r *route, to *target, b *batch, id uint32
 		f.ask.id, f.ask.batch = id, b
 		f.ask.host = append(f.ask.host[:0], t.message[messageHost]...)
 	}
-	c.downNative(p, t, to, f, raw)
+	if b != nil || js.Truthy(t.message[messageBroadcast]) {
+		r = nil
+	}
+	c.downNative(p, t, r, to, f, raw)
 }
 
 // notFound answers a message for which there is nobody, if it wants an answer. A remote that is
@@ -152,7 +155,7 @@ func (c *core) broadcast(p *peer, t *turn, id uint32, raw []byte, need bool) {
 	raw = t.share(p, raw)
 	c.down(jobs, p, t, nil, raw)
 	for _, to := range t.natives {
-		c.downNative(p, t, to, nil, raw)
+		c.downNative(p, t, nil, to, nil, raw)
 	}
 	if need {
 		c.succeed(p, t, id)

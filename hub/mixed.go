@@ -3,6 +3,7 @@ package hub
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"strconv"
 	"sync"
@@ -44,15 +45,29 @@ func memberKey(action string) string {
 	return "propertyName"
 }
 
-// compose makes the body of a MSG_DOWN of what a native peer has sent. remote is a selector as
-// JSON, or "" for a broadcast. The pieces are good until the next use of t.
-func (t *turn) compose(p *peer, r *transport.Request, remote string, need, all bool) (
+// wholeMessage says whether what Pandora's peers ask a native one for by action carries their whole
+// message, as no part of it is known to be what it is about.
+func wholeMessage(action string) bool {
+	switch action {
+	case "", ActionInvoke, ActionGetProperty, ActionIntrospect, ActionSubscribe, ActionUnsubscribe:
+		return false
+	}
+	return true
+}
+
+// errPayload says that a native payload cannot go to a peer of Pandora's.
+var errPayload = errors.New("payload for a peer of Pandora's")
+
+// compose makes the body of a MSG_DOWN of what a native peer has sent, or what has waited for one.
+// remote is a selector as JSON, or "" for a broadcast; host the sender's location, or empty. The
+// pieces are good until the next use of t.
+func (t *turn) compose(host string, m *transport.Message, remote string, need, all bool) (
 	[][]byte, error) {
-	payload := r.Body()
+	payload := m.Body
 	if len(payload) > 0 {
 		ascii, err := t.scanner.Scan(payload)
 		if err != nil {
-			return nil, fmt.Errorf("payload for a peer of Pandora's: %w", err)
+			return nil, fmt.Errorf("%w: %w", errPayload, err)
 		}
 		if !ascii && !utf8.Valid(payload) {
 			t.clean = js.AppendClean(t.clean[:0], payload)
@@ -60,7 +75,7 @@ func (t *turn) compose(p *peer, r *transport.Request, remote string, need, all b
 		}
 		payload = js.Value(payload)
 	}
-	action := r.Action()
+	action := m.Action
 	b := append(t.out[:0], downHead+`{`...)
 	if remote != "" {
 		b = append(append(append(b, `"remote":`...), remote...), ',')
@@ -71,16 +86,18 @@ func (t *turn) compose(p *peer, r *transport.Request, remote string, need, all b
 	} else {
 		b = js.AppendQuoted(b, action)
 	}
-	if method := r.Method(); len(method) > 0 {
+	if m.Method != "" {
 		b = append(js.AppendQuoted(append(b, ','), memberKey(string(action))), ':')
-		b = js.AppendQuoted(b, method)
+		b = js.AppendQuoted(b, m.Method)
 	}
-	b = append(append(b, `,"host":`...), p.member.location...)
+	if len(host) > 0 {
+		b = append(append(b, `,"host":`...), host...)
+	}
 	b = append(strconv.AppendBool(append(b, `,"broadcast":`...), all), `,"needReply":`...)
 	b = strconv.AppendBool(b, need)
-	if by, ok := r.Deadline(); ok {
+	if m.Timeout != 0 {
 		b = append(b, `,"timeout":`...)
-		b = strconv.AppendInt(b, max(1, time.Until(by).Milliseconds()), 10)
+		b = strconv.AppendInt(b, max(1, m.Timeout.Milliseconds()), 10)
 	}
 	end := "}" + tail
 	if len(payload) > 0 {
@@ -107,7 +124,7 @@ func (c *core) toPandora(p *peer, r *transport.Request, o *outgoing, route *rout
 	if taps := c.taps.on(); taps != nil {
 		c.passRequest(taps, p, r, route, to.peer, 1)
 	}
-	body, err := o.compose(c, p, r, route.raw, need, b != nil)
+	body, err := o.compose(c, p, route.raw, need, b != nil)
 	if err != nil {
 		refuse(wire.CodeInvalid, err.Error())
 		return
@@ -193,8 +210,9 @@ func (c *core) answerNative(ask *asker, from *peer, pkg []byte) {
 
 var replyKeys = []string{"success", "data", "error"}
 
-// downNative sends a message of Pandora's to a native provider. f is nil where no reply is due.
-func (c *core) downNative(p *peer, t *turn, to *target, f *flight, raw []byte) {
+// downNative sends a message of Pandora's to a native provider. f is nil where no reply is due, r
+// where nobody else can do instead.
+func (c *core) downNative(p *peer, t *turn, r *route, to *target, f *flight, raw []byte) {
 	var keys [4][]byte
 	js.Fields(raw, downKeys, keys[:])
 	m := transport.Message{Route: to.pub, Caller: p.seq, Action: t.text(keys[0]), Shared: t.shared}
@@ -219,7 +237,7 @@ func (c *core) downNative(p *peer, t *turn, to *target, f *flight, raw []byte) {
 		m.Action = m.Action[:0]
 	}
 	if f == nil {
-		c.post(nil, to, &m)
+		c.post(r, to, &m)
 		return
 	}
 	wait := parseTimeout(t.message[messageTimeout])

@@ -259,6 +259,9 @@ func (c *core) forwardTo(p *peer, r *transport.Request, o *outgoing, route *rout
 	c.stats.delivered.Add(1)
 	c.holdBack(p, r.Route(), to)
 	if r.Oneway() {
+		if r.Fan() != wire.FanOne {
+			route = nil // others have got theirs
+		}
 		c.post(route, to, m)
 		return
 	}
@@ -301,7 +304,7 @@ func (c *core) nativeBroadcast(p *peer, r *transport.Request) {
 	all := t.found.targets
 	o := newOutgoing(p, r, all)
 	defer o.release(c)
-	body, err := o.compose(c, p, r, "", false, true)
+	body, err := o.compose(c, p, "", false, true)
 	if taps := c.taps.on(); taps != nil {
 		c.passRequest(taps, p, r, nil, nil, len(all))
 	}

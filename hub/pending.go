@@ -12,6 +12,7 @@ type call struct {
 	id       uint32 // of the message on its way down
 	timeout  timeout
 	ticket   uint64  // of a native caller, in core.askers; 0: none
+	flight   *flight // that it was before, when it waited for a native provider; nil: none
 	method   *method // nil: not counted
 	start    time.Duration
 

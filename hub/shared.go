@@ -85,13 +85,12 @@ func anyNative(targets []*target) bool {
 }
 
 // compose makes the body for Pandora's peers; see turn.compose.
-func (o *outgoing) compose(c *core, p *peer, r *transport.Request, remote string, need, all bool) (
-	body, error) {
+func (o *outgoing) compose(c *core, p *peer, remote string, need, all bool) (body, error) {
 	if o.turn != nil {
 		return o.down, o.err
 	}
 	o.turn = c.turns.Get().(*turn)
-	o.down.pieces, o.err = o.turn.compose(p, r, remote, need, all)
+	o.down.pieces, o.err = o.turn.compose(p.member.location, &o.m, remote, need, all)
 	if o.err == nil && o.many && size(o.down.pieces) >= shareFrom {
 		o.down.shared = p.share(o.down.pieces...)
 	}

@@ -60,12 +60,6 @@ func newAudience(t *testing.T, l hub.Limits) *audience {
 	return a
 }
 
-// publishes enters an object by its name.
-func (r *raw) publishes(name string) {
-	require.Equal(r.t, success, r.reply(r.send(`{"action":"PANDORA_HUB_ACTION_PUBLISH_UP",`+
-		`"data":{"data":{"selector":{"objectName":"%s"}}}}`, name)))
-}
-
 // natives are peers in this process whose loops stand still until free is closed.
 func (a *audience) natives() {
 	for i := range a.heard {

@@ -10,6 +10,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -192,7 +193,7 @@ func TestR12StoppedConsumer(t *testing.T) {
 	require.Less(t, int64(after.HeapAlloc)-int64(before.HeapAlloc), int64(limit+8<<20))
 }
 
-// What is refused is not copied first, and what could never find room does not drive out what waits.
+// What is refused is not copied first, and what can never find room does not drive out what waits.
 func TestRefusedIsNotCopied(t *testing.T) {
 	for _, policy := range []hub.Policy{hub.DropNewest, hub.DropOldest} {
 		t.Run(policy.String(), func(t *testing.T) {
@@ -207,7 +208,8 @@ func TestRefusedIsNotCopied(t *testing.T) {
 			eventually(t, func() bool { return peerNamed(t, h, "sluggard").Queued == 4 }, "4 wait")
 			const n, size = 500, 15_000
 			m := hub.Message{Method: "m", Payload: make([]byte, size)}
-			ctx := soon(t)
+			ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+			defer cancel()
 			sent := uint64(0)
 			drop := func() { // one at a time, so that nothing piles up on the way
 				for range n {
