@@ -199,8 +199,15 @@ func (k *calls) roomLocked(c *econn, cost int64, call bool) bool {
 		!c.out.full.Load()
 }
 
-// takeLocked takes the slot that has been free for longest, or a new one.
+// takeLocked takes a slot for a call.
 func (k *calls) takeLocked() *slot {
+	s := k.popLocked()
+	k.rename(s)
+	return s
+}
+
+// popLocked takes the slot that has been free for longest, or a new one.
+func (k *calls) popLocked() *slot {
 	var s *slot
 	k.pending.Store(k.pending.Load() + 1)
 	// A slot comes back first in, first out, and only when there are some to choose from, so that
@@ -214,7 +221,6 @@ func (k *calls) takeLocked() *slot {
 	} else {
 		s = k.makeLocked()
 	}
-	k.rename(s)
 	return s
 }
 
@@ -285,6 +291,12 @@ func (s *slot) clear() {
 }
 
 func (k *calls) freeLocked(s *slot) {
+	k.putLocked(s)
+	k.pending.Store(k.pending.Load() - 1)
+}
+
+// putLocked makes a slot free, which goes on being counted.
+func (k *calls) putLocked(s *slot) {
 	s.free = -1
 	if k.freeTail < 0 {
 		k.freeHead = int32(s.index)
@@ -292,7 +304,6 @@ func (k *calls) freeLocked(s *slot) {
 		k.find(uint32(k.freeTail)).free = int32(s.index)
 	}
 	k.freeTail = int32(s.index)
-	k.pending.Store(k.pending.Load() - 1)
 }
 
 // missLocked notes that somebody found no room for cost bytes, and may want to know of some.

@@ -96,6 +96,7 @@ type loop struct {
 	hot     [2][]*econn // read lease held, read in every turn; the second is spare; loop only
 	lanes   int         // how many of hot[0] are rings; loop only
 	parked  parked
+	reading *econn   // whose frames are being handled; loop only
 	soiled  []*econn // with something to flush for others; loop only
 	reaps   []*econn // dead ones whose leases are not back; loop only
 	events  [eventBatch]unix.EpollEvent
@@ -324,6 +325,10 @@ func (l *loop) wash() {
 	}
 	l.soiled = l.soiled[:0]
 }
+
+// more says that there are more frames to handle in the inbox at hand. After them the loop flushes
+// what they have brought forth, on every connection. Loop only.
+func (l *loop) more() bool { return l.reading != nil && l.reading.in.r < l.reading.in.w }
 
 // keepHot keeps a connection whose read lease the loop holds among the hot ones; it reports false
 // when there are enough of them.

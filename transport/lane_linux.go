@@ -54,17 +54,18 @@ type lane struct {
 
 // laneState is what a connection knows of its lane.
 type laneState struct {
-	at       atomic.Pointer[lane]      // once it is mapped
-	why      atomic.Pointer[LaneStats] // what Stats says
-	in       *ring                     // what is read from; nil: the socket; read lease
-	out      *ring                     // what is written to; nil: the socket; write lease
-	due      bool                      // a client's: an offer is to come; read lease
-	up       atomic.Bool               // out is set, for who has no lease yet
-	late     bool                      // the peer has not been shown all of out; loop only
-	over     bool                      // a server's: the client has refused; read lease
-	taken    bool                      // a client has accepted; read lease
-	meta     []byte                    // of what is handed over in place; read lease
-	borrowed int                       // bytes of the ring that are; read lease
+	at        atomic.Pointer[lane]      // once it is mapped
+	why       atomic.Pointer[LaneStats] // what Stats says
+	in        *ring                     // what is read from; nil: the socket; read lease
+	out       *ring                     // what is written to; nil: the socket; write lease
+	due       bool                      // a client's: an offer is to come; read lease
+	up        atomic.Bool               // out is set, for who has no lease yet
+	late      bool                      // the peer has not been shown all of out; loop only
+	over      bool                      // a server's: the client has refused; read lease
+	taken     bool                      // a client has accepted; read lease
+	meta      []byte                    // of what is handed over in place; read lease
+	uncounted uncounted                 // write lease
+	borrowed  int                       // bytes of the ring that are; read lease
 }
 
 // laneWanted says whether this side is for a lane with its peer; if not, why.

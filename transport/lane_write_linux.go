@@ -40,13 +40,12 @@ func (c *econn) direct(h wire.Header, m *wire.Meta, body []byte, more [][]byte, 
 		b = append(b, p...)
 	}
 	r.at += uint64(n)
-	if corked && r.at-r.told < lateBytes && c.midBatch() {
+	c.lane.uncounted.add(n)
+	if corked && r.at-r.told < lateBytes && c.loop.more() {
 		c.lane.late = true
 	} else {
 		c.publish()
 	}
-	c.count.framesOut.Add(1)
-	c.count.bytesOut.Add(uint64(n))
 	c.letGoOfWrites()
 	if o.trace != nil {
 		o.trace(Event{Out: true, Header: h, Size: int(h.Length)})
@@ -59,10 +58,20 @@ func (c *econn) corks() bool {
 	return c.out.cork[corkUrgent] != nil || c.out.cork[corkNormal] != nil
 }
 
-// midBatch says that the loop has more frames of the connection to handle, and flushes after them.
-// Loop only.
-func (c *econn) midBatch() bool {
-	return c.in.lease.Load() == leaseLoop && c.in.r < c.in.w
+// uncounted are frames that direct wrote, and publish counts: several at once, where it can.
+type uncounted struct{ frames, bytes uint64 }
+
+func (u *uncounted) add(n int) {
+	u.frames++
+	u.bytes += uint64(n)
+}
+
+func (u *uncounted) count(c *counts) {
+	if u.frames > 0 {
+		c.framesOut.Add(u.frames)
+		c.bytesOut.Add(u.bytes)
+		*u = uncounted{}
+	}
 }
 
 // publishLate shows the peer what direct has not. Loop only.
@@ -141,6 +150,7 @@ func (c *econn) publish() {
 	if raceEnabled {
 		_, _ = unix.Write(c.fd, nil) // see laneSeen
 	}
+	c.lane.uncounted.count(&c.count)
 	switch r.publish() {
 	case awake:
 	case sleepLeader:

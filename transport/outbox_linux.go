@@ -241,7 +241,8 @@ func (o *outbox) putCorked(g *Group, cork int, h wire.Header, m *wire.Meta, body
 // the peer may as well begin. In a long batch it does not: the peer has enough to do.
 func (c *econn) relay(cork int) {
 	s := c.out.cork[cork]
-	if s == nil || s.frames < relayFrames || c.in.r >= c.in.w || c.in.w > relayMost {
+	if s == nil || s.frames < relayFrames || !c.loop.more() ||
+		c.loop.reading.in.w > relayMost {
 		return
 	}
 	c.out.uncork()

@@ -144,7 +144,7 @@ func (c *econn) start(m Message, buf []byte, done func([]byte, error)) (uint32, 
 	here := c.loop.here()
 	var s *slot
 	if here && !c.ending.closing.Load() {
-		s = c.stash.take(&c.calls, cost)
+		s = c.stash.take(c, cost)
 	}
 	if s == nil {
 		var err error

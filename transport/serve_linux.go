@@ -402,10 +402,14 @@ func (c *econn) reply(r *Request, f replyFrame) error {
 // of another connection, say. It goes out with what the loop's batch produces.
 func (c *econn) replyHere(r *Request, m *wire.Meta, f *replyFrame, n int) {
 	h := wire.Header{Flags: f.flags(), ID: r.id, Length: uint32(m.Size() + n)}
-	c.out.putCorked(c.pub.group, corkUrgent, h, m, f.body, f.gather)
+	if !c.direct(h, m, f.body, f.gather, true) {
+		c.out.putCorked(c.pub.group, corkUrgent, h, m, f.body, f.gather)
+		c.relay(corkUrgent)
+	}
 	c.dirtyNow()
 	c.serving.remove(r) // before this loop reads what the peer does next
-	c.ended(r)
+	c.giveBackHere(r.cost)
+	c.forgotten(r)
 	c.loop.spared(r)
 }
 
@@ -446,6 +450,11 @@ func (c *econn) over(r *Request) {
 // ended is over for a request that has left its handler, and is out of the table.
 func (c *econn) ended(r *Request) {
 	c.giveBack(r.cost)
+	c.forgotten(r)
+}
+
+// forgotten ends what else there is of it than its credit.
+func (c *econn) forgotten(r *Request) {
 	if !r.watch.lean { // it has neither memory, nor a context, nor descriptors
 		c.letGo(r)
 		r.finish()

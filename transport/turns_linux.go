@@ -145,7 +145,9 @@ func (c *econn) readGuarded() outcome {
 }
 
 func (c *econn) tryRead() (o outcome, panicked bool) {
+	c.loop.reading = c
 	defer func() {
+		c.loop.reading = nil
 		r := c.loop.serve.handling
 		if r == nil {
 			return
