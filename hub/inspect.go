@@ -325,8 +325,9 @@ func (c *core) methodInfos(limit int, buckets bool) []MethodInfo {
 func (m *method) info(object string, buckets bool) MethodInfo {
 	var h Histogram
 	m.took.into(&h)
-	i := MethodInfo{Object: object, Method: m.name, Calls: m.calls.Load(), Failed: m.failed.Load(),
-		Inside: m.inside.Load(), MeanUs: micros(h.Mean()), P50Us: micros(h.Quantile(0.5)),
+	calls := m.calls.Load() // after the ends: each is of a call that is counted
+	i := MethodInfo{Object: object, Method: m.name, Calls: calls, Failed: m.failed.Load(),
+		Inside: int64(calls - h.Count()), MeanUs: micros(h.Mean()), P50Us: micros(h.Quantile(0.5)),
 		P99Us: micros(h.Quantile(0.99)), P999Us: micros(h.Quantile(0.999)),
 		MaxUs: micros(h.Max())}
 	if buckets {

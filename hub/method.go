@@ -23,8 +23,7 @@ type object struct {
 type method struct {
 	object, name  string
 	calls, failed atomic.Uint64
-	inside        atomic.Int64 // calls without a reply
-	took          recorder
+	took          recorder // of those that have ended, which are not inside any more
 }
 
 // method returns the statistics of the method called name, which may be borrowed.
@@ -73,7 +72,6 @@ func (m *method) names() (object, name string) {
 func (m *method) begin() {
 	if m != nil {
 		m.calls.Add(1)
-		m.inside.Add(1)
 	}
 }
 
@@ -82,7 +80,6 @@ func (m *method) end(took time.Duration, failed bool) {
 	if m == nil {
 		return
 	}
-	m.inside.Add(-1)
 	if failed {
 		m.failed.Add(1)
 	}

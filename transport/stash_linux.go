@@ -30,8 +30,8 @@ func (t *stash) keep(s *slot) bool {
 	return true
 }
 
-// take returns a slot out of the stash and pays for a call of cost bytes, or nil. It fetches as many
-// slots as the last batch needed.
+// take returns a slot out of the stash and pays for a call of cost bytes, or nil. It fetches as
+// many slots as the last batch needed.
 func (t *stash) take(c *econn, cost int64) *slot {
 	if len(t.slots) == 0 || t.bytes < cost {
 		t.fetch(c, cost)
