@@ -41,6 +41,14 @@ func (m *Message) cost(meta *wire.Meta) int64 {
 	return n
 }
 
+// inParts says whether a message of that cost travels in several frames.
+func (m *Message) inParts(cost int64) bool {
+	if m.Fill != nil {
+		cost -= padMost
+	}
+	return cost > wire.HeaderSize+wire.PartSize
+}
+
 // fillRing writes a frame whose payload of n bytes fill makes into the ring, when there is room and
 // nothing waits before it. It returns the length of the frame; 0 says that it did not.
 func (c *econn) fillRing(f wire.Flags, id uint32, meta *wire.Meta, n int, fill func([]byte),

@@ -45,8 +45,8 @@ func (c *econn) do(ctx context.Context, m Message, buf []byte) ([]byte, error) {
 	if err := c.calls.open(c, s, id, until, cost); err != nil {
 		return nil, err
 	}
-	if s.parcel, err = c.submit(wire.FlagsCall, id, &m, &meta, false); err != nil &&
-		c.takeUp(s, id, cost) {
+	s.parcel, err = c.submit(wire.FlagsCall, id, &m, &meta, cost, false)
+	if err != nil && c.takeUp(s, id, cost) {
 		return nil, err
 	}
 	stalled := false

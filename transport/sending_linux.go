@@ -58,16 +58,16 @@ func (c *econn) sendable(m *Message) error {
 	return nil
 }
 
-// submit queues a call or oneway. The memory of a long body is lent by the parcel that it returns,
-// until that is withdrawn.
-func (c *econn) submit(f wire.Flags, id uint32, m *Message, meta *wire.Meta, corked bool,
-) (*parcel, error) {
+// submit queues a call or oneway, whose frames have cost bytes. The memory of a long body is lent
+// by the parcel that it returns, until that is withdrawn.
+func (c *econn) submit(f wire.Flags, id uint32, m *Message, meta *wire.Meta, cost int64,
+	corked bool) (*parcel, error) {
 	if m.Fill != nil {
 		return nil, c.submitFilled(f, id, m, meta, corked)
 	}
 	n := m.size()
 	if n <= copyMax && len(m.Files) == 0 {
-		h := wire.Header{Flags: f, ID: id, Length: uint32(meta.Size() + n)}
+		h := wire.Header{Flags: f, ID: id, Length: uint32(cost - wire.HeaderSize)}
 		if c.direct(h, meta, m.Body, m.Gather, corked) {
 			return nil, nil
 		}
@@ -154,7 +154,7 @@ func (c *econn) start(m Message, buf []byte, done func([]byte, error)) (uint32, 
 	}
 	id := s.id
 	s.buf, s.callback = buf, done
-	s.long = meta.Size()+m.size() > wire.PartSize
+	s.long = m.inParts(cost)
 	var until int64
 	if timeout > 0 {
 		until = nanotime() + int64(timeout)
@@ -162,7 +162,7 @@ func (c *econn) start(m Message, buf []byte, done func([]byte, error)) (uint32, 
 	if err := c.calls.open(c, s, id, until, cost); err != nil {
 		return 0, err
 	}
-	p, err := c.submit(wire.FlagsCall, id, &m, &meta, here)
+	p, err := c.submit(wire.FlagsCall, id, &m, &meta, cost, here)
 	if err != nil {
 		if c.takeUp(s, id, cost) {
 			return 0, err
@@ -232,7 +232,6 @@ func (c *econn) post(ctx context.Context, m Message, wait bool) error {
 	}
 	var meta wire.Meta
 	m.meta(&meta, timeout)
-	n := meta.Size() + m.size()
 	cost := m.cost(&meta)
 	err = c.calls.spend(c, cost)
 	if err == ErrFull && wait {
@@ -245,11 +244,11 @@ func (c *econn) post(ctx context.Context, m Message, wait bool) error {
 		return err
 	}
 	id := uint32(0)
-	if n > wire.PartSize {
+	if m.inParts(cost) {
 		id = c.side.parts.Add(1)
 	}
 	here := c.loop.here()
-	p, err := c.submit(wire.FlagsOneway, id, &m, &meta, here)
+	p, err := c.submit(wire.FlagsOneway, id, &m, &meta, cost, here)
 	if err != nil {
 		return err
 	}

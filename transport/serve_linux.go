@@ -147,7 +147,7 @@ func (c *econn) whole(h wire.Header, body []byte) bool {
 	} else {
 		var err error
 		c.loop.serve.metaSet = true
-		if r.meta, payload, err = wire.ParseBody(body); err != nil {
+		if payload, err = r.meta.ParseBody(body); err != nil {
 			c.violation(err)
 			return false
 		}

@@ -3,6 +3,7 @@ package wire
 import (
 	"encoding/binary"
 	"math"
+	"math/bits"
 )
 
 // What a KindUint is checked against where the protocol sets no limit of its own.
@@ -53,16 +54,15 @@ func parseUvarintSlow(b []byte) (uint64, int) {
 }
 
 // AppendUvarint appends v in base 128, least significant group first.
-func AppendUvarint(dst []byte, v uint64) []byte { return binary.AppendUvarint(dst, v) }
+func AppendUvarint(dst []byte, v uint64) []byte {
+	if v < 0x80 {
+		return append(dst, byte(v))
+	}
+	return binary.AppendUvarint(dst, v)
+}
 
 // SizeUvarint is the number of bytes that AppendUvarint appends for v.
-func SizeUvarint(v uint64) int {
-	n := 1
-	for ; v >= 0x80; v >>= 7 {
-		n++
-	}
-	return n
-}
+func SizeUvarint(v uint64) int { return (bits.Len64(v|1) + 6) / 7 }
 
 // ParseField reads the field at the start of b and returns it with the number of its bytes.
 // The fields of a message are all there when they are parsed, so an end inside one is an error.

@@ -1,5 +1,10 @@
 package wire
 
+import (
+	"encoding/binary"
+	"slices"
+)
+
 // MaxMeta is the largest meta, in bytes.
 const MaxMeta = 4096
 
@@ -75,26 +80,34 @@ const (
 
 // ParseBody splits the body of a native frame (or of its first part) into meta and payload. The
 // meta has to lie in it whole.
-func ParseBody(body []byte) (Meta, []byte, error) {
+func ParseBody(body []byte) (m Meta, payload []byte, err error) {
+	payload, err = m.ParseBody(body)
+	return m, payload, err
+}
+
+// ParseBody is the function of that name for a Meta that is there already: it sets m, to the zero
+// value on an error.
+func (m *Meta) ParseBody(body []byte) (payload []byte, err error) {
+	*m = Meta{}
 	if len(body) > 0 && body[0] == 0 {
-		return Meta{}, body[1:], nil
+		return body[1:], nil
 	}
 	n, k := ParseUvarint(body)
 	if k <= 0 {
-		return Meta{}, nil, &SyntaxError{What: "meta length", Offset: 0}
+		return nil, &SyntaxError{What: "meta length", Offset: 0}
 	}
 	if n > MaxMeta {
-		return Meta{}, nil, &LimitError{What: "meta bytes", Value: n, Limit: MaxMeta}
+		return nil, &LimitError{What: "meta bytes", Value: n, Limit: MaxMeta}
 	}
 	if n > uint64(len(body)-k) {
-		return Meta{}, nil, &LimitError{What: "meta bytes", Value: n, Limit: uint64(len(body) - k)}
+		return nil, &LimitError{What: "meta bytes", Value: n, Limit: uint64(len(body) - k)}
 	}
 	end := k + int(n)
-	var m Meta
 	if err := m.parse(body[k:end], k); err != nil {
-		return Meta{}, nil, err
+		*m = Meta{}
+		return nil, err
 	}
-	return m, body[end:], nil
+	return body[end:], nil
 }
 
 // parse sets m from the fields in b, which begins off bytes into the body. A number that is not
@@ -183,23 +196,26 @@ func (m *Meta) Check() error {
 // AppendTo appends metaLen and the fields that are not zero. The fields must be within their limits
 // (Check); the payload follows.
 func (m *Meta) AppendTo(dst []byte) []byte {
-	n := m.fieldsSize()
-	if n == 0 {
-		return append(dst, 0)
-	}
-	dst = AppendUvarint(dst, uint64(n))
+	at := len(dst)
+	dst = append(dst, 0) // for the length, if it is short
 	dst = appendText(dst, fieldMethod, m.Method)
 	dst = appendNumber(dst, fieldTimeout, m.TimeoutUs)
 	dst = appendText(dst, fieldTrace, m.Trace)
 	dst = appendNumber(dst, fieldRoute, m.Route)
 	dst = appendNumber(dst, fieldCode, uint64(m.Code))
 	dst = appendNumber(dst, fieldFiles, uint64(m.Files))
-	if !m.routes() {
+	if m.routes() {
+		dst = appendText(dst, fieldAction, m.Action)
+		dst = appendText(dst, fieldSelector, m.Selector)
+		dst = appendNumber(dst, fieldFan, uint64(m.Fan))
+		dst = appendNumber(dst, fieldCaller, m.Caller)
+		dst = appendNumber(dst, fieldKey, m.Key)
+	}
+	n := len(dst) - at - 1
+	if n < 0x80 {
+		dst[at] = byte(n)
 		return dst
 	}
-	dst = appendText(dst, fieldAction, m.Action)
-	dst = appendText(dst, fieldSelector, m.Selector)
-	dst = appendNumber(dst, fieldFan, uint64(m.Fan))
-	dst = appendNumber(dst, fieldCaller, m.Caller)
-	return appendNumber(dst, fieldKey, m.Key)
+	var length [binary.MaxVarintLen64]byte
+	return slices.Replace(dst, at, at+1, AppendUvarint(length[:0], uint64(n))...)
 }
