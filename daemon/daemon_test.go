@@ -43,10 +43,15 @@ func options(dir string) daemon.Options {
 
 func start(t *testing.T, dir string) *bed {
 	t.Helper()
+	return startWith(t, dir, options(dir))
+}
+
+func startWith(t *testing.T, dir string, o daemon.Options) *bed {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 60*time.Second)
 	t.Cleanup(cancel)
 	address := filepath.Join(dir, "daemon.sock")
-	s, err := daemon.Listen(address, options(dir))
+	s, err := daemon.Listen(address, o)
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, s.Close()) })
 	c, err := daemon.Dial(ctx, address)
@@ -197,14 +202,8 @@ func TestCheck(t *testing.T) {
 	o.Check = func(_ context.Context, f *procfile.File, socket string) error {
 		return errors.New(f.Name + " not at " + filepath.Base(socket))
 	}
-	s, err := daemon.Listen(filepath.Join(dir, "daemon.sock"), o)
-	require.NoError(t, err)
-	defer s.Close()
-	c, err := daemon.Dial(t.Context(), filepath.Join(dir, "daemon.sock"))
-	require.NoError(t, err)
-	defer c.Close()
-	b := &bed{dir: dir}
-	_, err = c.Start(t.Context(), b.parse(t, shop), nil)
+	b := startWith(t, dir, o)
+	_, err := b.client.Start(b.ctx, b.parse(t, shop), nil)
 	require.EqualError(t, err, "shop not at hub.sock")
 }
 
@@ -219,16 +218,10 @@ func TestRunsAlready(t *testing.T) {
 		}
 		return nil
 	}
-	s, err := daemon.Listen(filepath.Join(dir, "daemon.sock"), o)
+	b := startWith(t, dir, o)
+	_, err := b.client.Start(b.ctx, b.parse(t, shop), env("one"))
 	require.NoError(t, err)
-	defer s.Close()
-	c, err := daemon.Dial(t.Context(), filepath.Join(dir, "daemon.sock"))
-	require.NoError(t, err)
-	defer c.Close()
-	b := &bed{dir: dir}
-	_, err = c.Start(t.Context(), b.parse(t, shop), env("one"))
-	require.NoError(t, err)
-	_, err = c.Start(t.Context(), b.parse(t, shop), env("one"))
+	_, err = b.client.Start(b.ctx, b.parse(t, shop), env("one"))
 	require.ErrorContains(t, err, `application "shop" runs already, since `)
 }
 

@@ -197,62 +197,62 @@ func (s *Server) resolve(list []string) ([]selection, error) {
 	return found, errors.Join(errs...)
 }
 
-func (s *Server) stop(ctx context.Context, req targets) (nothing, error) {
+// each does something to all that targets stand for, and joins what went wrong.
+func (s *Server) each(req targets, do func(selection) error) (nothing, error) {
 	all, err := s.resolve(req.Targets)
 	if err != nil {
 		return nothing{}, err
 	}
 	var errs []error
 	for _, t := range all {
-		if t.names != nil {
-			errs = append(errs, t.entry.app.Supervisor().Stop(ctx, t.names...))
-			continue
-		}
-		t.entry.stop()
-		select {
-		case <-t.entry.ended:
-			errs = append(errs, t.entry.err)
-			s.remove(t.entry)
-			s.o.Logger.Info("stopped", "app", t.entry.name())
-		case <-ctx.Done():
-			errs = append(errs, ctx.Err())
-			go func() { // ends with the application
-				<-t.entry.ended
-				s.remove(t.entry)
-			}()
-		}
+		errs = append(errs, do(t))
 	}
 	return nothing{}, errors.Join(errs...)
 }
 
-func (s *Server) restart(ctx context.Context, req targets) (nothing, error) {
-	all, err := s.resolve(req.Targets)
-	if err != nil {
-		return nothing{}, err
+func (s *Server) stop(ctx context.Context, req targets) (nothing, error) {
+	return s.each(req, func(t selection) error {
+		if t.names != nil {
+			return t.entry.app.Supervisor().Stop(ctx, t.names...)
+		}
+		return s.end(ctx, t.entry)
+	})
+}
+
+// end stops an application, and forgets it when nothing of it is left, which is later if ctx ends
+// before.
+func (s *Server) end(ctx context.Context, e *entry) error {
+	e.stop()
+	select {
+	case <-e.ended:
+		s.remove(e)
+		s.o.Logger.Info("stopped", "app", e.name())
+		return e.err
+	case <-ctx.Done():
+		go func() { // ends with the application
+			<-e.ended
+			s.remove(e)
+		}()
+		return ctx.Err()
 	}
-	var errs []error
-	for _, t := range all {
+}
+
+func (s *Server) restart(ctx context.Context, req targets) (nothing, error) {
+	return s.each(req, func(t selection) error {
 		names := t.names
 		if names == nil { // all but the hub, without which nobody could call anybody
 			names = slices.DeleteFunc(t.entry.app.Names(), func(n string) bool {
 				return n == procfile.HubName
 			})
 		}
-		errs = append(errs, t.entry.app.Supervisor().Restart(ctx, names...))
-	}
-	return nothing{}, errors.Join(errs...)
+		return t.entry.app.Supervisor().Restart(ctx, names...)
+	})
 }
 
 func (s *Server) resume(ctx context.Context, req targets) (nothing, error) {
-	all, err := s.resolve(req.Targets)
-	if err != nil {
-		return nothing{}, err
-	}
-	var errs []error
-	for _, t := range all {
-		errs = append(errs, t.entry.app.Supervisor().Start(ctx, t.names...))
-	}
-	return nothing{}, errors.Join(errs...)
+	return s.each(req, func(t selection) error {
+		return t.entry.app.Supervisor().Start(ctx, t.names...)
+	})
 }
 
 func (s *Server) scale(ctx context.Context, req scaleRequest) (nothing, error) {

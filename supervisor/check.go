@@ -9,6 +9,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/agext/levenshtein"
 )
 
 const (
@@ -240,28 +242,7 @@ func findCycle(specs map[string]*Spec, names []string) []string {
 func nearest(name string, names []string) []string {
 	sorted := slices.Sorted(slices.Values(names))
 	slices.SortStableFunc(sorted, func(a, b string) int {
-		return distance(name, a) - distance(name, b)
+		return levenshtein.Distance(name, a, nil) - levenshtein.Distance(name, b, nil)
 	})
 	return sorted
-}
-
-// distance is Levenshtein's, over bytes.
-func distance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			change := diagonal
-			if a[i] != b[j] {
-				change++
-			}
-			diagonal = row[j+1]
-			row[j+1] = min(change, row[j]+1, diagonal+1)
-		}
-	}
-	return row[len(b)]
 }

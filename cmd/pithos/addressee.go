@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -9,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/agext/levenshtein"
 	"github.com/spf13/cobra"
 
 	"github.com/pithos-ipc/pithos/hub"
@@ -218,11 +220,13 @@ func listed(names []string, wanted string) string {
 		return "none"
 	}
 	names = slices.Clone(names)
+	short := func(name string) string { return strings.ToLower(clip(name, 64)) }
+	distance := make(map[string]int, len(names))
+	for _, n := range names {
+		distance[n] = levenshtein.Distance(short(n), short(wanted), nil)
+	}
 	slices.SortFunc(names, func(a, b string) int {
-		if d := distance(a, wanted) - distance(b, wanted); d != 0 {
-			return d
-		}
-		return strings.Compare(a, b)
+		return cmp.Or(distance[a]-distance[b], strings.Compare(a, b))
 	})
 	more := ""
 	if n := len(names) - maxListed; n > 0 {
@@ -232,28 +236,4 @@ func listed(names []string, wanted string) string {
 		names[i] = plainText(n)
 	}
 	return strings.Join(names, ", ") + more
-}
-
-// distance is how many characters have to be changed to make b of a. (Levenshtein 1966; case does
-// not count.)
-func distance(a, b string) int {
-	from, to := []rune(strings.ToLower(a)), []rune(strings.ToLower(b))
-	from, to = from[:min(len(from), 64)], to[:min(len(to), 64)]
-	row := make([]int, len(to)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range from {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range to {
-			change := diagonal
-			if from[i] != to[j] {
-				change++
-			}
-			diagonal = row[j+1]
-			row[j+1] = min(change, row[j]+1, diagonal+1)
-		}
-	}
-	return row[len(to)]
 }

@@ -11,6 +11,11 @@ import (
 	"github.com/pithos-ipc/pithos/hub"
 )
 
+// registerTimeout makes the flag of those who ask the hub.
+func registerTimeout(cmd *cobra.Command, timeout *time.Duration) {
+	cmd.Flags().DurationVar(timeout, "timeout", 5*time.Second, "longest time to wait for the hub")
+}
+
 // atHub runs f with a client that is online at the hub under the verb's name, until a signal comes.
 // The client comes within timeout.
 func atHub(cmd *cobra.Command, s *socketFlag, timeout time.Duration,

@@ -37,7 +37,9 @@ func (d *daemonFlag) register(cmd *cobra.Command) {
 		daemonVariable+", else the user's own)")
 }
 
+// registerJSON is register for a verb that has a result.
 func (d *daemonFlag) registerJSON(cmd *cobra.Command) {
+	d.register(cmd)
 	cmd.Flags().BoolVar(&d.json, "json", false, "print the result as JSON")
 }
 

@@ -27,7 +27,6 @@ the daemon, and returns when nothing is left.`,
 			})
 		},
 	}
-	d.register(cmd)
 	d.registerJSON(cmd)
 	return cmd
 }

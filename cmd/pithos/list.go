@@ -40,7 +40,6 @@ instance that is worst off.`,
 			})
 		},
 	}
-	d.register(cmd)
 	d.registerJSON(cmd)
 	return cmd
 }

@@ -44,7 +44,6 @@ of an application that is not running any more, those that it has left.`,
 	cmd.Flags().BoolVarP(&v.follow, "follow", "f", false, "show the lines that come, too")
 	cmd.Flags().IntVarP(&v.count, "lines", "n", 50, "how many last lines of each process")
 	cmd.Flags().BoolVarP(&times, "timestamps", "t", false, "begin each line with the time")
-	d.register(cmd)
 	d.registerJSON(cmd)
 	return cmd
 }

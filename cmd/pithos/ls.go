@@ -74,7 +74,7 @@ methods as object.method. With --watch it goes on looking until it is interrupte
 	flags.IntVar(&l.limit, "limit", hub.DefaultInspectLimit, "longest list")
 	flags.DurationVar(&l.watch, "watch", 0, "look again and again, at this interval")
 	flags.Lookup("watch").NoOptDefVal = "2s"
-	flags.DurationVar(&l.timeout, "timeout", 5*time.Second, "longest time to wait for the hub")
+	registerTimeout(cmd, &l.timeout)
 	return cmd
 }
 

@@ -49,7 +49,6 @@ again and again the last lines that it wrote are shown.`,
 			})
 		},
 	}
-	d.register(cmd)
 	d.registerJSON(cmd)
 	return cmd
 }

@@ -44,7 +44,6 @@ The processes have the environment of this command.`,
 			})
 		},
 	}
-	d.register(cmd)
 	d.registerJSON(cmd)
 	registerRegistry(cmd, &registry)
 	return cmd

@@ -38,7 +38,6 @@ until the application is started anew, or reloaded with another number in its pr
 			})
 		},
 	}
-	d.register(cmd)
 	d.registerJSON(cmd)
 	return cmd
 }

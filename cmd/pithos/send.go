@@ -50,7 +50,7 @@ that name, which Node clients emit as a message; the one argument, an object, is
 	flags.StringVar(&k.action, "event", "", "send an event of this name, call no method")
 	flags.BoolVar(&k.all, "all", false, "to everybody who is selected")
 	flags.BoolVar(&k.broadcast, "broadcast", false, "to every peer of the hub; with --event")
-	flags.DurationVar(&k.timeout, "timeout", 5*time.Second, "longest time to wait for the hub")
+	registerTimeout(cmd, &k.timeout)
 	return cmd
 }
 

@@ -39,7 +39,6 @@ failed; APP does so with all of them. --socket chooses the hub's socket where th
 			return r.run(args)
 		},
 	}
-	d.register(cmd)
 	d.registerJSON(cmd)
 	registerRegistry(cmd, &registry)
 	return cmd

@@ -35,7 +35,6 @@ func (d *daemonFlag) targets(cmd *cobra.Command, past string,
 				strings.Join(args, " "))
 		})
 	}
-	d.register(cmd)
 	d.registerJSON(cmd)
 	return cmd
 }

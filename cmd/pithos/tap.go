@@ -79,7 +79,7 @@ call, reply, error, oneway, control.`,
 	flags.IntVar(&t.options.Buffer, "buffer", hub.DefaultTapBuffer, "bytes that wait at the hub")
 	flags.IntVar(&t.printer.width, "width", 60, "how much of a payload is shown, in characters")
 	flags.BoolVar(&t.printer.json, "json", false, "each frame as an object of JSON")
-	flags.DurationVar(&t.timeout, "timeout", 5*time.Second, "longest time to wait for the hub")
+	registerTimeout(cmd, &t.timeout)
 	return cmd
 }
 

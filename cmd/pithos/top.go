@@ -53,7 +53,7 @@ table once.`,
 		cmd.ValidArgs = append(cmd.ValidArgs, p.name)
 	}
 	cmd.Flags().DurationVar(&interval, "interval", time.Second, "time between two looks")
-	cmd.Flags().DurationVar(&timeout, "timeout", 5*time.Second, "longest time to wait for the hub")
+	registerTimeout(cmd, &timeout)
 	return cmd
 }
 
