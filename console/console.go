@@ -44,11 +44,12 @@ type Console struct {
 	width  int            // of the labels; guarded by mu
 	status string         // guarded by mu
 	err    error          // the first of w; guarded by mu
+	failed chan struct{}  // closed with err
 }
 
 // New makes a Console.
 func New(w io.Writer, o Options) *Console {
-	return &Console{o: o, w: w, scales: make(map[string]int)}
+	return &Console{o: o, w: w, scales: make(map[string]int), failed: make(chan struct{})}
 }
 
 // Know tells of the processes that lines will come from, so that labels are aligned, and those of
@@ -161,6 +162,9 @@ func (c *Console) Status(text string) {
 // Live says whether Status is seen.
 func (c *Console) Live() bool { return c.o.Live && !c.o.JSON }
 
+// Failed is closed when the writer has failed.
+func (c *Console) Failed() <-chan struct{} { return c.failed }
+
 // Err is the first error of the writer. Nothing is written after it.
 func (c *Console) Err() error {
 	c.mu.Lock()
@@ -195,8 +199,11 @@ func (c *Console) statusLine() string {
 }
 
 func (c *Console) write(s string) {
-	if c.err == nil {
-		_, c.err = io.WriteString(c.w, s)
+	if c.err != nil {
+		return
+	}
+	if _, c.err = io.WriteString(c.w, s); c.err != nil {
+		close(c.failed)
 	}
 }
 

@@ -115,8 +115,14 @@ func (b *broken) Write([]byte) (int, error) {
 func TestBrokenPipe(t *testing.T) {
 	b := &broken{}
 	c := console.New(b, console.Options{})
+	select {
+	case <-c.Failed():
+		t.Fatal("nothing was written yet")
+	default:
+	}
 	c.Note("a")
 	c.Note("b")
+	<-c.Failed()
 	require.EqualError(t, c.Err(), "gone")
 	require.Equal(t, 1, b.writes)
 }

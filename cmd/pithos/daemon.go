@@ -143,6 +143,7 @@ listens at one socket; a second one refuses.`,
   pithos daemon --daemon /run/shop/daemon.sock --log json`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			outlivePipes()
 			signals := make(chan os.Signal, 2)
 			signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
 			defer signal.Stop(signals)

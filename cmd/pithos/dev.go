@@ -42,7 +42,8 @@ the file FILE itself. The hub comes first, then the processes in the order of th
 what they write comes in lines that begin with their names. Processes whose files change are
 started again. --socket chooses the hub's socket where the file does not.
 
-SIGINT (Ctrl-C) and SIGTERM stop everything in reverse order; a second one kills what is left.
+SIGINT (Ctrl-C) and SIGTERM stop everything in reverse order; a second one kills what is left. A
+reader of its output that goes away stops everything, too.
 When all processes have ended by themselves the application is over, and the exit code is that of
 the first that failed, or 0.`,
 		Example: `  pithos dev
@@ -51,6 +52,7 @@ the first that failed, or 0.`,
   pithos dev | grep api`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			outlivePipes()
 			signals := make(chan os.Signal, 2)
 			signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
 			defer signal.Stop(signals)
@@ -160,12 +162,18 @@ func (d *dev) serve() error {
 	return err
 }
 
-// wait waits for the end: by itself, by a signal, by two.
+// wait waits for the end: by itself, by a signal, by two, or because nobody sees what goes on.
 func (d *dev) wait(ended <-chan error, over <-chan int, stop func()) (code int, err error) {
-	forced := false
+	forced, blind, unseen := false, d.out.Failed(), error(nil)
 	for signals := 0; ; {
 		select {
 		case code = <-over:
+			stop()
+		case <-blind:
+			blind = nil
+			if signals == 0 { // else who read it was ended by the same
+				unseen = fmt.Errorf("what goes on cannot be shown: %w", d.out.Err())
+			}
 			stop()
 		case s := <-d.signals:
 			signals++
@@ -185,7 +193,7 @@ func (d *dev) wait(ended <-chan error, over <-chan int, stop func()) (code int, 
 				return 0, &exitError{130, errors.Join(errors.New("forced to stop by a second "+
 					"signal"), err)}
 			}
-			return code, err
+			return code, errors.Join(unseen, err)
 		}
 	}
 }

@@ -58,6 +58,7 @@ sent that was queued. A second signal ends it at once.`,
   PANDORA_TMP_DIR=/run/shop pithos hub --pandora --busy-poll 0 --max-body 1048576`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			outlivePipes()
 			signals := make(chan os.Signal, 2)
 			signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
 			defer signal.Stop(signals)

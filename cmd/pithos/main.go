@@ -72,6 +72,13 @@ func interruptible(cmd *cobra.Command, f func(context.Context) error) error {
 	return err
 }
 
+// outlivePipes has a write to a pipe that nobody reads any more fail, which ends the process else:
+// what has to be stopped in order must not be, by the Ctrl-C that ended the reader, say. It holds
+// to the end of the process, which may have an error to tell.
+func outlivePipes() {
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE) // the write says it, too
+}
+
 // socketFlag is the flag that chooses the socket, the same on every verb.
 type socketFlag struct {
 	path string
