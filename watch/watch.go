@@ -102,25 +102,28 @@ func (w *Watcher) Close() error {
 	return err
 }
 
-// add watches the folder at path and all below it; of a file, if root says that it was named, the
-// folder that it is in, since editors replace files by new ones.
-func (w *Watcher) add(path string, root bool) {
+// add watches the folder at path and all below it, and returns the files that it has met there: what
+// comes to a folder before it is watched has no event. Of a file, if root says that it was named, it
+// watches the folder that it is in, since editors replace files by new ones.
+func (w *Watcher) add(path string, root bool) (files []string) {
 	st, err := os.Stat(path)
 	if err != nil {
 		if root {
 			w.warn(err)
 		}
-		return
+		return nil
 	}
 	if !st.IsDir() {
 		if root {
 			w.watch(filepath.Dir(path))
 		}
-		return
+		return nil
 	}
 	_ = filepath.WalkDir(path, func(name string, d fs.DirEntry, err error) error {
 		switch {
-		case err != nil, !d.IsDir(): // gone already, or not readable: not watched
+		case err != nil: // gone already, or not readable: not watched
+		case !d.IsDir():
+			files = append(files, name)
 		case name != path && unwatched(d.Name()):
 			return fs.SkipDir
 		default:
@@ -128,6 +131,7 @@ func (w *Watcher) add(path string, root bool) {
 		}
 		return nil
 	})
+	return files
 }
 
 func (w *Watcher) watch(folder string) {
@@ -183,19 +187,19 @@ func (w *Watcher) take(e fsnotify.Event, names, paths map[string]bool) bool {
 	if e.Op == fsnotify.Chmod {
 		return false
 	}
+	changed := []string{e.Name}
 	if e.Op.Has(fsnotify.Create) && !unwatched(filepath.Base(e.Name)) {
-		w.add(e.Name, false)
+		changed = append(changed, w.add(e.Name, false)...)
 	}
 	matters := false
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	for _, r := range w.rules {
-		if r.matches(e.Name) {
-			names[r.Name], matters = true, true
+	for _, path := range changed {
+		for _, r := range w.rules {
+			if r.matches(path) {
+				names[r.Name], paths[path], matters = true, true, true
+			}
 		}
-	}
-	if matters {
-		paths[e.Name] = true
 	}
 	return matters
 }

@@ -76,6 +76,20 @@ func TestNewFolder(t *testing.T) {
 	require.Contains(t, next(t, w).Paths, filepath.Join(dir, "x/y/z"))
 }
 
+// TestMovedFolder sees a folder that comes with all that is in it: of a move, or of somebody who is
+// quicker than we are.
+func TestMovedFolder(t *testing.T) {
+	dir, elsewhere := t.TempDir(), t.TempDir()
+	write(t, elsewhere, "x", "y", "z.go")
+	write(t, elsewhere, "x", ".git", "z.go")
+	w := start(t, watch.Rule{Name: "p", Paths: []string{dir}, Sources: true})
+	require.NoError(t, os.Rename(filepath.Join(elsewhere, "x"), filepath.Join(dir, "x")))
+	require.Equal(t, watch.Change{Names: []string{"p"},
+		Paths: []string{filepath.Join(dir, "x/y/z.go")}}, next(t, w))
+	write(t, dir, "x", "y", "z.go")
+	require.Equal(t, []string{filepath.Join(dir, "x/y/z.go")}, next(t, w).Paths)
+}
+
 // TestReplaced sees a file that an editor replaces by another.
 func TestReplaced(t *testing.T) {
 	dir := t.TempDir()
