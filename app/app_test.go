@@ -125,18 +125,12 @@ func TestProbes(t *testing.T) {
 	require.NoError(t, err)
 	f := parse(t, t.TempDir(), `
 name: a
-processes:
-  x:
-    command: y
-    env: {WORD: "not yet"}
-    ready: {tcp: "`+l.Addr().String()+`", exec: [sh, -c, 'echo a; echo $WORD >&2; test -f $PWD/x']}
+processes: {x: {command: y, ready: {tcp: "`+l.Addr().String()+`", object: o}}}
 `)
 	specs, err := app.Specs(f, options)
 	require.NoError(t, err)
 	probe := specs[1].Ready.Probe
-	require.EqualError(t, probe(t.Context()), "sh: exit status 1: not yet")
-	require.NoError(t, os.WriteFile(filepath.Join(filepath.Dir(f.Path), "x"), nil, 0o600))
-	require.NoError(t, probe(t.Context()))
+	require.EqualError(t, probe(t.Context()), "/run/hub.sock o", "the first one succeeds")
 	require.NoError(t, l.Close())
 	require.ErrorContains(t, probe(t.Context()), "connection refused")
 }

@@ -5,11 +5,9 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/pithos-ipc/pithos/procfile"
@@ -116,7 +114,7 @@ func spec(f *procfile.File, p *procfile.Process, o Options,
 	if f.Hub.Run && !slices.ContainsFunc(s.DependsOn, named) {
 		s.DependsOn = append(s.DependsOn, supervisor.Dependency{Name: procfile.HubName})
 	}
-	s.Ready.Probe = probe(p, o, socket, env)
+	s.Ready.Probe = probe(p, o, socket)
 	return s, nil
 }
 
@@ -146,7 +144,7 @@ func assignment(f *procfile.File, p *procfile.Process, socket string) (string, e
 }
 
 // probe is all that the file wants to be asked, one after the other; nil if that is nothing.
-func probe(p *procfile.Process, o Options, socket string, env []string) supervisor.Probe {
+func probe(p *procfile.Process, o Options, socket string) supervisor.Probe {
 	var probes []supervisor.Probe
 	if p.Ready.TCP != "" {
 		probes = append(probes, supervisor.TCPProbe(p.Ready.TCP))
@@ -158,7 +156,7 @@ func probe(p *procfile.Process, o Options, socket string, env []string) supervis
 		probes = append(probes, o.ObjectProbe(socket, p.Ready.Object))
 	}
 	if len(p.Ready.Exec) > 0 {
-		probes = append(probes, execProbe(p.Ready.Exec, p.Dir, env))
+		probes = append(probes, supervisor.ExecProbe(p.Ready.Exec[0], p.Ready.Exec[1:]...))
 	}
 	if len(probes) == 0 {
 		return nil
@@ -170,27 +168,5 @@ func probe(p *procfile.Process, o Options, socket string, env []string) supervis
 			}
 		}
 		return nil
-	}
-}
-
-// execProbe succeeds when the command does. Its error has the last line that it wrote.
-func execProbe(command []string, dir string, env []string) supervisor.Probe {
-	return func(ctx context.Context) error {
-		cmd := exec.CommandContext(ctx, command[0], command[1:]...)
-		cmd.Dir = dir
-		cmd.Env = append(cmd.Environ(), env...)
-		cmd.WaitDelay = 100 * time.Millisecond // for children of it that hold its output
-		out, err := cmd.CombinedOutput()
-		if err == nil {
-			return nil
-		}
-		text := strings.TrimSpace(string(out))
-		if i := strings.LastIndexByte(text, '\n'); i >= 0 {
-			text = text[i+1:]
-		}
-		if text == "" {
-			return fmt.Errorf("%s: %w", command[0], err)
-		}
-		return fmt.Errorf("%s: %w: %s", command[0], err, text)
 	}
 }

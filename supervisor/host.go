@@ -42,7 +42,7 @@ type order struct {
 	path     string
 	argv     []string
 	env      []string
-	stdout   *os.File // the launcher closes them
+	stdout   *os.File // the launcher closes them; they may be the same
 	stderr   *os.File
 	warnings []string // to come with the pid
 }
@@ -112,7 +112,7 @@ func (h *host) launch(o order) {
 }
 
 // execute runs the command of spec once, as the process of spec would be. It is killed when ctx is
-// done. The error says how it ended, and what it wrote.
+// done. The error says how it ended, and has its last line.
 func (h *host) execute(ctx context.Context, spec *Spec, index int) error {
 	o := order{id: firstProbe + h.probes.Add(1), spec: spec, index: index}
 	if err := o.prepare(nil); err != nil {
@@ -123,11 +123,7 @@ func (h *host) execute(ctx context.Context, spec *Spec, index int) error {
 		return err
 	}
 	defer r.Close()
-	if o.stderr, err = os.OpenFile(os.DevNull, os.O_WRONLY, 0); err != nil {
-		w.Close()
-		return err
-	}
-	o.stdout = w
+	o.stdout, o.stderr = w, w
 	told := make(chan report, 4) // pid, followed, exit, gone
 	o.report = func(r report) { told <- r }
 	text := make(chan []byte, 1)
@@ -163,7 +159,8 @@ func (h *host) execute(ctx context.Context, spec *Spec, index int) error {
 	case exit.success():
 		return nil
 	default:
-		return fmt.Errorf("%s: %s: %s", spec.Command, exit.Reason, answer)
+		last := answer[bytes.LastIndexByte(answer, '\n')+1:]
+		return fmt.Errorf("%s: %s: %s", spec.Command, exit.Reason, last)
 	}
 }
 

@@ -11,7 +11,7 @@ import (
 
 // ExecProbe returns a Probe that succeeds when a command ends with status 0. It runs as the process
 // that it is about does: in its Dir, with its environment, under its warden, so that nothing is
-// left of it either; what it writes is the error. It works in a Supervisor only.
+// left of it either; its last line is in the error. It works in a Supervisor only.
 func ExecProbe(command string, args ...string) Probe {
 	return func(ctx context.Context) error {
 		run, ok := ctx.Value(execKey{}).(func(context.Context, string, []string) error)
