@@ -108,6 +108,8 @@ func TestErrors(t *testing.T) {
 			[]string{`want at most max_delay, 30s, not 5m0s`}},
 		{"half of TLS", process("") + "\nregistry: {endpoints: x, tls: {cert: c}}",
 			[]string{`:6:11: registry: want tls.cert and tls.key together`}},
+		{"a prefix", process("") + "\nregistry: {endpoints: x, prefix: 'a?ttl=1s'}",
+			[]string{`registry.prefix: want a path without a question mark, not "a?ttl=1s"`}},
 		{"a password", process("") + "\nregistry: {endpoints: x, password: c}",
 			[]string{`registry: want user and password together`}},
 		{"no hub", process("ready: {object: o}") + "\nhub: false",

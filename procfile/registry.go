@@ -93,7 +93,7 @@ func etcdKind() kind[etcd] {
 	return object([]field[etcd]{
 		need("endpoints", oneOrMore(endpoint()), func(e *etcd) *[]string { return &e.endpoints },
 			"The members of the cluster, as host:port."),
-		in("prefix", text(), func(e *etcd) *string { return &e.prefix },
+		in("prefix", keys(), func(e *etcd) *string { return &e.prefix },
 			"What all keys begin with."),
 		in("user", text(), func(e *etcd) *string { return &e.user },
 			"The user to log in as."),
@@ -130,6 +130,18 @@ func endpoint() kind[string] {
 			return s, nil
 		},
 		func(s string) any { return s })
+}
+
+// keys is what keys begin with; in a URL the question mark ends it.
+func keys() kind[string] {
+	return scalar("a path without a question mark", schema{"type": anyText, "pattern": `^[^?]*$`},
+		func(s string) (string, error) {
+			if strings.Contains(s, "?") {
+				return "", errOther
+			}
+			return s, nil
+		},
+		func(s string) any { return nonZero(s, escape(s)) })
 }
 
 // check reports what is wrong between the fields.

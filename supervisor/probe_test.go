@@ -45,7 +45,8 @@ func TestExecProbe(t *testing.T) {
 	web := sh("web", "echo $$ >pid; exec sleep 1000")
 	web.Dir = dir
 	web.Ready.Probe = supervisor.ExecProbe("sh", "-c",
-		`test "$PITHOS_PROCESS" = web || exit 9; test -e open || { echo it is; echo not open >&2; exit 3; }`)
+		`test "$PITHOS_PROCESS" = web || exit 9
+		 test -e open || { echo it is; echo not open >&2; exit 3; }`)
 	web.Ready.Interval = 5 * time.Millisecond
 	web.Ready.Window = 2 * time.Second
 	web.Restart.Mode = supervisor.RestartNever

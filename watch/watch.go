@@ -102,9 +102,9 @@ func (w *Watcher) Close() error {
 	return err
 }
 
-// add watches the folder at path and all below it, and returns the files that it has met there: what
-// comes to a folder before it is watched has no event. Of a file, if root says that it was named, it
-// watches the folder that it is in, since editors replace files by new ones.
+// add watches the folder at path and all below it, and returns the files that it has met there:
+// what comes to a folder before it is watched has no event. Of a file, if root says that it was
+// named, it watches the folder that it is in, since editors replace files by new ones.
 func (w *Watcher) add(path string, root bool) (files []string) {
 	st, err := os.Stat(path)
 	if err != nil {
