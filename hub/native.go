@@ -177,7 +177,8 @@ func (c *core) forward(p *peer, r *transport.Request, route *route) {
 	if to.peer.gone.Load() && len(s.targets) > 1 { // it is just leaving: somebody else is there
 		to = s.targets[(i+1)%len(s.targets)]
 	}
-	o := newOutgoing(p, r, nil)
+	var o outgoing
+	o.take(p, r, nil)
 	c.forwardTo(p, r, &o, route, to, nil)
 	if o.turn != nil {
 		o.release(c)
@@ -193,7 +194,8 @@ func (c *core) forwardAll(p *peer, r *transport.Request, route *route) {
 		}
 		return
 	}
-	o := newOutgoing(p, r, s.targets)
+	var o outgoing
+	o.take(p, r, s.targets)
 	defer o.release(c)
 	if r.Oneway() {
 		for _, to := range s.targets {
@@ -302,7 +304,8 @@ func (c *core) nativeBroadcast(p *peer, r *transport.Request) {
 	}
 	c.unlock()
 	all := t.found.targets
-	o := newOutgoing(p, r, all)
+	var o outgoing
+	o.take(p, r, all)
 	defer o.release(c)
 	body, err := o.compose(c, p, "", false, true)
 	if taps := c.taps.on(); taps != nil {
