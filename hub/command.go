@@ -101,7 +101,7 @@ func (c *core) obey(s *socket, t *turn, r *transport.Request, body []byte) ([]by
 	case methodUntap:
 		return nil, s.hub.untap(s)
 	case methodInspect:
-		return s.hub.inspectJSON(body)
+		return nil, s.hub.inspectJSON(r, body)
 	}
 	return nil, &commandError{wire.CodeNoMethod,
 		fmt.Sprintf("the hub has no method %q", r.Method())}

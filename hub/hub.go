@@ -54,7 +54,10 @@ type Hub struct {
 	cancel  context.CancelFunc
 	serving context.Context // ends when Close begins
 	stop    context.CancelFunc
-	ending  sync.WaitGroup // connections that are being closed
+	ending  sync.WaitGroup // connections that are being closed, inspections
+
+	inspecting  sync.Mutex   // held by the inspection that is under way for a peer
+	inspections atomic.Int32 // that peers wait for
 
 	mu     sync.Mutex
 	closed bool          // guarded by mu

@@ -6,12 +6,15 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"runtime"
 	"runtime/metrics"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/pithos-ipc/pithos/hub/internal/js"
+	"github.com/pithos-ipc/pithos/transport"
+	"github.com/pithos-ipc/pithos/wire"
 )
 
 // Inspection is what a hub says about itself at one moment: who is there, what is published, what
@@ -132,15 +135,75 @@ func (c *Client) Inspect(ctx context.Context, o InspectOptions) (*Inspection, er
 	return in, nil
 }
 
-// inspectJSON answers pithos.inspect.
-func (h *Hub) inspectJSON(body []byte) ([]byte, error) {
+// inspectJSON answers pithos.inspect, beside the loop: what is to be said may be megabytes. One is
+// answered after the other.
+func (h *Hub) inspectJSON(r *transport.Request, body []byte) error {
 	var o InspectOptions
 	if len(body) > 0 {
 		if err := json.Unmarshal(body, &o); err != nil {
-			return nil, err
+			return err
 		}
 	}
-	return json.Marshal(h.Inspect(o))
+	if r.Oneway() {
+		return errLater
+	}
+	if h.inspections.Add(1) > maxInspections {
+		h.inspections.Add(-1)
+		return &commandError{wire.CodeOverloaded,
+			fmt.Sprintf("inspections at a time: %d, limit %d", maxInspections+1, maxInspections)}
+	}
+	held := r.Hold(nil, 0)
+	h.ending.Go(func() {
+		defer h.inspections.Add(-1)
+		h.inspecting.Lock()
+		defer h.inspecting.Unlock()
+		out, err := h.Inspect(o).appendJSON(nil)
+		if err != nil {
+			_ = held.Fail(wire.CodeFailed, methodInspect+": "+err.Error())
+			return
+		}
+		answerHeld(held, out)
+	})
+	return errLater
+}
+
+// maxInspections is how many peers may wait for what the hub says about itself.
+const maxInspections = 64
+
+// appendJSON appends in as json.Marshal would write it, entry by entry, so that others have their
+// turn.
+func (in *Inspection) appendJSON(dst []byte) ([]byte, error) {
+	head, err := json.Marshal(Inspection{Hub: in.Hub, Stats: in.Stats})
+	if err != nil {
+		return nil, err
+	}
+	dst = append(dst, head[:len(head)-1]...)
+	dst = appendList(dst, "peers", in.Peers, &err)
+	dst = appendList(dst, "objects", in.Objects, &err)
+	dst = appendList(dst, "routes", in.Routes, &err)
+	dst = appendList(dst, "methods", in.Methods, &err)
+	return append(dst, '}'), err
+}
+
+func appendList[T any](dst []byte, name string, all []T, err *error) []byte {
+	if len(all) == 0 || *err != nil {
+		return dst
+	}
+	dst = append(append(append(dst, `,"`...), name...), `":[`...)
+	for i := range all {
+		if i > 0 {
+			dst = append(dst, ',')
+		}
+		one, failed := json.Marshal(&all[i])
+		if failed != nil {
+			*err = failed
+		}
+		dst = append(dst, one...)
+		if i%inspectSlice == 0 {
+			runtime.Gosched()
+		}
+	}
+	return append(dst, ']')
 }
 
 func (c *core) inspect(o InspectOptions) *Inspection {
@@ -180,28 +243,71 @@ func heapBytes() uint64 {
 	return s[0].Value.Uint64()
 }
 
-func (c *core) peerInfos(limit int) []PeerInfo {
+// inspectSlice is how many entries an inspection looks at in one hold of the hub's lock: some
+// microseconds. What comes or goes between two holds may be in it or not; everything else is in it
+// once, but for objects of a peer that takes others back meanwhile.
+const inspectSlice = 64
+
+// pauseLocked lets others have the lock, and the processor, for a moment after each slice; n is how
+// many entries were looked at.
+func (c *core) pauseLocked(n int) {
+	if n%inspectSlice == 0 {
+		c.unlock()
+		runtime.Gosched()
+		c.mu.Lock()
+	}
+}
+
+// count is what f counts, under the lock: memory is made without it.
+func (c *core) count(f func() int) int {
 	c.mu.Lock()
 	defer c.unlock()
-	all := make([]PeerInfo, 0, min(limit, len(c.peers)))
-	for _, p := range c.peers[:min(limit, len(c.peers))] {
-		all = append(all, p.infoLocked())
+	return f()
+}
+
+func (c *core) peerInfos(limit int) []PeerInfo {
+	all := make([]PeerInfo, 0, min(limit, c.count(func() int { return len(c.peers) })))
+	var slice [inspectSlice]*peer
+	var infos [inspectSlice]PeerInfo
+	for seq := uint64(0); len(all) < limit; {
+		c.mu.Lock()
+		at, _ := c.placeLocked(seq + 1)
+		n := copy(slice[:min(inspectSlice, limit-len(all))], c.peers[at:])
+		for k, p := range slice[:n] {
+			infos[k] = p.infoLocked()
+		}
+		c.unlock()
+		if n == 0 {
+			break
+		}
+		seq = slice[n-1].seq
+		for k, p := range slice[:n] {
+			p.fill(&infos[k])
+		}
+		all = append(all, infos[:n]...)
+		runtime.Gosched()
 	}
 	return all
 }
 
+// infoLocked is what the hub's lock guards of p. The name is the location, as it is.
 func (p *peer) infoLocked() PeerInfo {
-	i := PeerInfo{ID: p.seq, Kind: "silent", Inside: len(p.waiting), Asking: p.asking,
-		Location: location(p.name), Name: shortName(p.name)}
-	if p.spoken.Load() {
-		i.Kind = "pandora"
-	}
+	i := PeerInfo{ID: p.seq, Inside: len(p.waiting), Asking: p.asking, Name: p.name}
 	if p.listed != nil {
 		i.Selectors = len(p.listed.entries)
 	}
+	return i
+}
+
+// fill adds to i what no lock of the hub's guards.
+func (p *peer) fill(i *PeerInfo) {
+	i.Location, i.Name, i.Kind = location(i.Name), shortName(i.Name), "silent"
+	if p.spoken.Load() {
+		i.Kind = "pandora"
+	}
 	s, ok := p.link.(*socket)
 	if !ok {
-		return i
+		return
 	}
 	who, n := s.conn.Peer(), s.conn.Stats()
 	i.PID, i.UID = int(who.PID), int(who.UID)
@@ -214,7 +320,6 @@ func (p *peer) infoLocked() PeerInfo {
 		i.Waiting += b.bytes.Load()
 		i.Delayed, i.Refused, i.Dropped = b.delayed.Load(), b.refused.Load(), b.dropped.Load()
 	}
-	return i
 }
 
 // location is a location for JSON, or nil if it is none, or was cut.
@@ -240,28 +345,35 @@ func shortName(raw string) string {
 }
 
 func (c *core) objectInfos(limit int) []ObjectInfo {
-	c.mu.Lock()
-	defer c.unlock()
 	type name struct{ object, tag string }
 	found := make(map[name]*ObjectInfo)
-	for _, l := range c.table.order {
-		for _, e := range l.entries {
-			o := e.groups[keyObjectName]
-			if o == nil {
-				continue
+	c.mu.Lock()
+	seen := 0
+	for id := uint64(0); ; {
+		at, _ := c.table.place(id + 1)
+		if at == len(c.table.order) {
+			break
+		}
+		l := c.table.order[at]
+		id = l.id
+		for k := 0; k < len(l.entries); k++ { // again and again: it may have changed in a pause
+			if e := l.entries[k]; e.groups[keyObjectName] != nil {
+				n := name{object: e.groups[keyObjectName].term.key.text}
+				if g := e.groups[keyObjectTag]; g != nil {
+					n.tag = g.term.key.text
+				}
+				i := found[n]
+				if i == nil {
+					i = &ObjectInfo{Name: n.object, Tag: n.tag}
+					found[n] = i
+				}
+				i.Peers = append(i.Peers, l.peer.seq)
 			}
-			n := name{object: o.term.key.text}
-			if g := e.groups[keyObjectTag]; g != nil {
-				n.tag = g.term.key.text
-			}
-			i := found[n]
-			if i == nil {
-				i = &ObjectInfo{Name: n.object, Tag: n.tag, Calls: c.objects[n.object].calls()}
-				found[n] = i
-			}
-			i.Peers = append(i.Peers, l.peer.seq)
+			seen++
+			c.pauseLocked(seen)
 		}
 	}
+	c.unlock()
 	all := make([]ObjectInfo, 0, len(found))
 	for _, i := range found {
 		all = append(all, *i)
@@ -269,7 +381,14 @@ func (c *core) objectInfos(limit int) []ObjectInfo {
 	slices.SortFunc(all, func(a, b ObjectInfo) int {
 		return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.Tag, b.Tag))
 	})
-	return all[:min(limit, len(all))]
+	all = all[:min(limit, len(all))]
+	c.mu.Lock()
+	defer c.unlock()
+	for k := range all {
+		all[k].Calls = c.objects[all[k].Name].calls()
+		c.pauseLocked(k + 1)
+	}
+	return all
 }
 
 // calls is how many calls of the object's methods there were.
@@ -286,13 +405,14 @@ func (o *object) calls() (n uint64) {
 }
 
 func (c *core) routeInfos(limit int) []RouteInfo {
+	all := make([]RouteInfo, 0, c.count(func() int { return len(c.routes) }))
 	c.mu.Lock()
-	defer c.unlock()
-	all := make([]RouteInfo, 0, len(c.routes))
-	for _, r := range c.routes {
+	for _, r := range c.routes { // a map may change while it is walked
 		all = append(all, RouteInfo{Selector: json.RawMessage(r.raw), Calls: r.calls.Load(),
 			Providers: len(c.currentLocked(r).targets), Users: int(r.users.Load())})
+		c.pauseLocked(len(all))
 	}
+	c.unlock()
 	slices.SortFunc(all, func(a, b RouteInfo) int {
 		return cmp.Compare(string(a.Selector), string(b.Selector))
 	})
@@ -300,10 +420,11 @@ func (c *core) routeInfos(limit int) []RouteInfo {
 }
 
 func (c *core) methodInfos(limit int, buckets bool) []MethodInfo {
+	objects := make([]*object, 0, c.count(func() int { return len(c.objects) }))
 	c.mu.Lock()
-	objects := make([]*object, 0, len(c.objects))
 	for _, o := range c.objects {
 		objects = append(objects, o)
+		c.pauseLocked(len(objects))
 	}
 	c.unlock()
 	var all []MethodInfo
@@ -315,6 +436,7 @@ func (c *core) methodInfos(limit int, buckets bool) []MethodInfo {
 		for _, m := range *methods {
 			all = append(all, m.info(o.name, buckets))
 		}
+		runtime.Gosched()
 	}
 	slices.SortFunc(all, func(a, b MethodInfo) int {
 		return cmp.Or(cmp.Compare(a.Object, b.Object), cmp.Compare(a.Method, b.Method))

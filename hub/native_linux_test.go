@@ -208,7 +208,7 @@ type stormer struct {
 	out *bufio.Scanner
 }
 
-func newStormer(t *testing.T, args string) *stormer {
+func newStormer(t testing.TB, args string) *stormer {
 	child := exec.Command(os.Args[0])
 	child.Env = append(os.Environ(), stormAt+"="+args)
 	child.Stderr = os.Stderr
@@ -224,13 +224,13 @@ func newStormer(t *testing.T, args string) *stormer {
 	return &stormer{in, bufio.NewScanner(out)}
 }
 
-func (s *stormer) says(t *testing.T, want string) {
+func (s *stormer) says(t testing.TB, want string) {
 	t.Helper()
 	require.True(t, s.out.Scan(), "the process has ended")
 	require.Equal(t, want, s.out.Text())
 }
 
-func (s *stormer) told(t *testing.T) {
+func (s *stormer) told(t testing.TB) {
 	_, err := s.in.Write([]byte{'\n'})
 	require.NoError(t, err)
 }

@@ -239,10 +239,15 @@ func (t *table) take(e *entry) {
 
 func (t *table) unlist(l *listed) {
 	l.peer.listed = nil
-	i, _ := slices.BinarySearchFunc(t.order, l.id, func(l *listed, id uint64) int {
+	i, _ := t.place(l.id)
+	t.order = slices.Delete(t.order, i, i+1)
+}
+
+// place is where the peer listed under id is in t.order, or would be.
+func (t *table) place(id uint64) (int, bool) {
+	return slices.BinarySearchFunc(t.order, id, func(l *listed, id uint64) int {
 		return cmp.Compare(l.id, id)
 	})
-	t.order = slices.Delete(t.order, i, i+1)
 }
 
 // has says whether p is in the table.

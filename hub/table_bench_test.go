@@ -3,7 +3,9 @@ package hub
 import (
 	"fmt"
 	"runtime"
+	"slices"
 	"testing"
+	"time"
 
 	"github.com/pithos-ipc/pithos/balancer"
 )
@@ -136,4 +138,60 @@ func BenchmarkMemory(b *testing.B) {
 			return c
 		})
 	})
+}
+
+// BenchmarkInspectLock is how long the hub's lock is kept from others by an inspection of 10,000
+// peers with 10 objects each: the longest wait of each inspection, as the median over all. quiet is
+// the same while somebody works as long without the lock: what the machine makes of it.
+func BenchmarkInspectLock(b *testing.B) {
+	c := newTestCore()
+	for i := range 10_000 {
+		p := newPeer(new(sink))
+		c.open(p)
+		t := c.turns.Get().(*turn)
+		for k := range 10 {
+			raw := fmt.Sprintf(`{"appName":"shop","pid":"%d","objectName":"o%d"}`, i, 10*i+k)
+			c.enter(p, t, 1, []byte(raw))
+			_, _ = c.lookUp([]byte(raw))
+		}
+		c.putTurn(t)
+	}
+	longest := func(work func()) (wait, took time.Duration) {
+		done := make(chan struct{})
+		start := time.Now()
+		go func() {
+			defer close(done)
+			work()
+		}()
+		for {
+			begun := time.Now()
+			c.mu.Lock()
+			c.unlock()
+			wait = max(wait, time.Since(begun))
+			select {
+			case <-done:
+				return wait, time.Since(start)
+			default:
+			}
+		}
+	}
+	var waits, quiet []float64
+	for b.Loop() {
+		wait, took := longest(func() {
+			c.inspect(InspectOptions{Peers: true, Objects: true, Routes: true, Methods: true})
+		})
+		waits = append(waits, float64(wait.Nanoseconds())/1e3)
+		wait, _ = longest(func() {
+			for begun := time.Now(); time.Since(begun) < took; runtime.Gosched() {
+				for words := make([]string, 1000); len(words) > 0; words = words[1:] {
+					words[0] = fmt.Sprint(len(words))
+				}
+			}
+		})
+		quiet = append(quiet, float64(wait.Nanoseconds())/1e3)
+	}
+	slices.Sort(waits)
+	slices.Sort(quiet)
+	b.ReportMetric(waits[len(waits)/2], "wait-us")
+	b.ReportMetric(quiet[len(quiet)/2], "quiet-us")
 }
