@@ -63,8 +63,8 @@ type outgoing struct {
 	err  error // why it cannot be
 }
 
-// take sets o, which is zero, to r of p, for the given targets. (To return it costs a copy of half a
-// kilobyte for each call.)
+// take sets o, which is zero, to r of p, for the given targets. (To return it costs a copy of half
+// a kilobyte for each call.)
 func (o *outgoing) take(p *peer, r *transport.Request, targets []*target) {
 	o.m, o.late = r.Message()
 	o.m.Caller = p.seq
