@@ -88,11 +88,9 @@ func (d *daemonFlag) connect(ctx context.Context) (*daemon.Client, error) {
 	if !daemon.Alive(address) {
 		return nil, fmt.Errorf("%w (nobody listens at %s)", errNoDaemon, address)
 	}
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
-	defer cancel()
 	c, err := daemon.Dial(ctx, address)
 	if err != nil {
-		return nil, explainDial(address, 10*time.Second, err)
+		return nil, explainDial(address, transport.DefaultHelloTimeout, err)
 	}
 	return c, nil
 }
@@ -102,6 +100,9 @@ func (d *daemonFlag) ask(f func(ctx context.Context, c *daemon.Client) error) er
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	c, err := d.connect(ctx)
+	if err != nil && ctx.Err() != nil {
+		return errInterrupted
+	}
 	if err != nil {
 		return err
 	}

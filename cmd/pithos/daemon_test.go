@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"net"
@@ -247,6 +248,36 @@ func TestLogFollow(t *testing.T) {
 	r.sees(`"process":"x","index":0,"stream":"out","text":"two"`)
 	r.signal(os.Interrupt)
 	require.Zero(t, r.wait())
+}
+
+// TestSilentDaemon has somebody at the daemon's socket who says nothing, and does not wait for him.
+func TestSilentDaemon(t *testing.T) {
+	application(t, "")
+	release, come := make(chan struct{}), make(chan struct{}, 2)
+	path := fake(t, func(net.Conn) {
+		come <- struct{}{}
+		<-release
+	})
+	cmd := process(t, "list", "--daemon", path)
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	require.NoError(t, cmd.Start())
+	<-come // whether somebody listens
+	release <- struct{}{}
+	<-come
+	require.NoError(t, cmd.Process.Signal(os.Interrupt))
+	require.Error(t, cmd.Wait())
+	close(release)
+	require.Equal(t, "pithos: interrupted\n", stderr.String())
+	require.Equal(t, 130, cmd.ProcessState.ExitCode())
+}
+
+// TestExplainDial wants the time that there was, which is not always that of the flag.
+func TestExplainDial(t *testing.T) {
+	for timeout, want := range map[time.Duration]string{time.Second: "1s", time.Minute: "5s"} {
+		require.EqualError(t, explainDial("x", timeout, context.DeadlineExceeded),
+			"no server answered at x within "+want+": context deadline exceeded")
+	}
 }
 
 // TestNoDaemon wants the same words from every verb, and nothing started.

@@ -147,8 +147,10 @@ func pause(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-// explainDial says in words why nobody could be reached at address.
+// explainDial says in words why nobody could be reached at address within timeout, or what package
+// transport takes for it.
 func explainDial(address string, timeout time.Duration, err error) error {
+	timeout = min(timeout, transport.DefaultHelloTimeout)
 	var call *os.SyscallError
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
