@@ -55,8 +55,13 @@ type partKey struct {
 // run prints a line for each frame until the stream ends or goes wrong. What a tap has written is
 // told by how it begins.
 func (d *dumper) run() error {
-	if magic, _ := d.in.Peek(len(wire.TapMagic)); string(magic) == wire.TapMagic {
+	const name = len(wire.TapMagic) - 1 // the last byte is the version
+	switch magic, _ := d.in.Peek(len(wire.TapMagic)); {
+	case string(magic) == wire.TapMagic:
 		return d.tapped()
+	case len(magic) > name && string(magic[:name]) == wire.TapMagic[:name]:
+		return fmt.Errorf("a file of pithos tap in version %d of its form; this reads version %d",
+			magic[name], wire.TapMagic[name])
 	}
 	if d.json {
 		return errors.New("--json: only for what a tap has written")

@@ -185,6 +185,11 @@ func (l *lister) grids(v view) []*grid {
 			list = append(list, t.grid())
 		}
 	}
+	if l.match != "" {
+		for _, g := range list {
+			g.none = fmt.Sprintf("nothing is called %q", l.match)
+		}
+	}
 	if l.histogram {
 		for _, m := range v.now.Methods {
 			list = append(list, histogram(m))

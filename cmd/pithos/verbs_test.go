@@ -116,6 +116,15 @@ func TestCall(t *testing.T) {
 	}
 }
 
+// TestLsNoMatch wants to hear that the name fits nothing, not that nothing is there.
+func TestLsNoMatch(t *testing.T) {
+	serveMath(t, serveHub(t))
+	for _, list := range []string{"peers", "objects", "routes", "methods"} {
+		require.Equal(t, result{stdout: "  nothing is called \"nosuch*\"\n"},
+			pithos("", "ls", list, "nosuch*"), list)
+	}
+}
+
 // TestFull writes what was asked for to a full disk.
 func TestFull(t *testing.T) {
 	serveMath(t, serveHub(t))
