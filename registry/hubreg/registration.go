@@ -221,7 +221,7 @@ func (g *registration) Withdraw(ctx context.Context) error {
 
 func (g *registration) withdraw(ctx context.Context) error {
 	g.mu.Lock()
-	p := g.publication
+	p, e := g.publication, g.entry
 	g.publication = nil
 	g.mu.Unlock()
 	if p == nil {
@@ -231,7 +231,7 @@ func (g *registration) withdraw(ctx context.Context) error {
 	delete(g.r.entries, g)
 	g.r.mu.Unlock()
 	if err := p.Unpublish(ctx); err != nil {
-		return fmt.Errorf("hubreg: withdraw %s/%s: %w", g.entry.Service, g.entry.Instance, err)
+		return fmt.Errorf("hubreg: withdraw %s/%s: %w", e.Service, e.Instance, err)
 	}
 	return nil
 }
