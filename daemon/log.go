@@ -2,10 +2,14 @@ package daemon
 
 import (
 	"bytes"
+	"compress/gzip"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"os"
+	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -26,10 +30,11 @@ type Log struct {
 	rest []byte   // the beginning of a line whose end is not there yet
 }
 
-// OpenLog opens the log at path and returns up to n of its last lines. A file that is not there yet
-// is waited for by Next.
+// OpenLog opens the log at path and returns up to n of its last lines, those of files that were
+// rotated away among them. A file that is not there yet is waited for by Next.
 func OpenLog(path string, n int) (*Log, []supervisor.Line, error) {
 	l := &Log{path: path}
+	before := older(path) // before the file itself, so that no line comes twice
 	f, err := os.Open(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return l, nil, nil
@@ -42,7 +47,88 @@ func OpenLog(path string, n int) (*Log, []supervisor.Line, error) {
 	if err != nil {
 		return nil, nil, errors.Join(err, f.Close())
 	}
-	return l, l.lines(text), nil
+	lines := l.lines(text)
+	for _, old := range before {
+		if len(lines) >= n {
+			break
+		}
+		text, err := lastOfOld(old, n-len(lines))
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // it was the oldest
+		}
+		if err != nil {
+			return nil, nil, errors.Join(err, f.Close())
+		}
+		lines = append(new(Log).lines(text), lines...)
+	}
+	return l, lines, nil
+}
+
+// The name of an old file has the time of its rotation, and an ending of its own where it is
+// compressed: <name>-<time>-<why>.log.gz
+const (
+	stampLayout = "2006-01-02T15-04-05.000"
+	packedExt   = ".gz"
+)
+
+// Rotated says whether path is that of an old log file.
+func Rotated(path string) bool {
+	base := filepath.Base(path)
+	for i := range base {
+		if base[i] == '-' && stamped(base[i+1:]) {
+			return true
+		}
+	}
+	return false
+}
+
+// stamped says whether s begins with the time of a rotation.
+func stamped(s string) bool {
+	_, err := time.Parse(stampLayout, s[:min(len(s), len(stampLayout))])
+	return err == nil
+}
+
+// older returns the files that were rotated away from path, the latest first. One that is just
+// being compressed is there twice, and counts as it was.
+func older(path string) []string {
+	folder, name := filepath.Split(path)
+	ext := filepath.Ext(name)
+	prefix := strings.TrimSuffix(name, ext) + "-"
+	files, _ := os.ReadDir(folder) // in the order of their names, and so of their times
+	var found []string
+	for _, f := range files {
+		rest, ok := strings.CutPrefix(f.Name(), prefix)
+		plain, packed := strings.CutSuffix(rest, packedExt)
+		if !ok || !stamped(rest) || filepath.Ext(plain) != ext {
+			continue
+		}
+		if file := filepath.Join(folder, prefix+plain); !packed || !slices.Contains(found, file) {
+			found = append(found, filepath.Join(folder, f.Name()))
+		}
+	}
+	slices.Reverse(found)
+	return found
+}
+
+// lastOfOld returns the last n lines of an old file.
+func lastOfOld(path string, n int) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	if filepath.Ext(path) != packedExt {
+		return lastOf(f, n)
+	}
+	z, err := gzip.NewReader(f)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	text, err := io.ReadAll(z)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return lastLines(text, n), nil
 }
 
 // Close closes the file.
@@ -69,10 +155,15 @@ func lastOf(f *os.File, n int) ([]byte, error) {
 		}
 		text = append(chunk, text...)
 	}
-	for bytes.Count(text, []byte("\n")) > n {
+	return lastLines(text, n), nil
+}
+
+// lastLines is the end of text that holds its last n lines.
+func lastLines(text []byte, n int) []byte {
+	for more := bytes.Count(text, []byte("\n")) - n; more > 0; more-- {
 		text = text[bytes.IndexByte(text, '\n')+1:]
 	}
-	return text, nil
+	return text
 }
 
 // Next returns the lines that have come since the last call; none if there are none. A file that

@@ -1,6 +1,8 @@
 package daemon_test
 
 import (
+	"bytes"
+	"compress/gzip"
 	"errors"
 	"fmt"
 	"os"
@@ -92,6 +94,43 @@ func TestFollowRotation(t *testing.T) {
 		require.NoError(t, <-written)
 		require.Equal(t, []string{fmt.Sprintf("line %d", i)}, all)
 	}
+}
+
+// TestRotatedLines wants the last lines also right after a rotation, of old files in their order.
+func TestRotatedLines(t *testing.T) {
+	dir := t.TempDir()
+	write := func(name, text string) {
+		require.NoError(t, os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600))
+	}
+	var packed bytes.Buffer
+	z := gzip.NewWriter(&packed)
+	_, err := z.Write([]byte(entry(1) + entry(2)))
+	require.NoError(t, err)
+	require.NoError(t, z.Close())
+	write("x-2026-01-02T03-04-05.001-size.log.gz", packed.String())
+	write("x-2026-01-02T03-04-05.002-size.log", entry(3)+entry(4))
+	write("x-y-2026-01-02T03-04-05.003-size.log", entry(9))
+	write("x-y.log", entry(9))
+	write("x-2026-01-02T03-04-05.002-size.log.gz", "half a file, which is just being written")
+	write("x-2026-01-02T03-04-05.002-size.log.gz.tmp", "")
+	write("x.log", entry(5))
+	for n, want := range [][]string{nil, {"line 5"}, {"line 4", "line 5"},
+		{"line 3", "line 4", "line 5"}, {"line 2", "line 3", "line 4", "line 5"},
+		{"line 1", "line 2", "line 3", "line 4", "line 5"},
+		{"line 1", "line 2", "line 3", "line 4", "line 5"}} {
+		l, lines, err := daemon.OpenLog(filepath.Join(dir, "x.log"), n)
+		require.NoError(t, err)
+		require.NoError(t, l.Close())
+		require.Equal(t, want, texts(lines), n)
+	}
+}
+
+func TestRotated(t *testing.T) {
+	require.True(t, daemon.Rotated("/x/api-2026-01-02T03-04-05.678.log"))
+	require.True(t, daemon.Rotated("/x/api-2026-01-02T03-04-05.678-size.log"))
+	require.True(t, daemon.Rotated("/x/api-2026-01-02T03-04-05.678-size.log.gz"))
+	require.False(t, daemon.Rotated("/x/api.log"))
+	require.False(t, daemon.Rotated("/x/api-2026.log"))
 }
 
 func TestFollow(t *testing.T) {

@@ -323,10 +323,3 @@ func TestUptime(t *testing.T) {
 	}
 	require.Equal(t, "-", uptime(time.Time{}, now))
 }
-
-func TestRotated(t *testing.T) {
-	require.True(t, rotated("/x/api-2026-01-02T03-04-05.678.log"))
-	require.True(t, rotated("/x/api-2026-01-02T03-04-05.678-size.log"))
-	require.False(t, rotated("/x/api.log"))
-	require.False(t, rotated("/x/api-2026.log"))
-}

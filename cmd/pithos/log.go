@@ -26,8 +26,8 @@ func newLog(s *socketFlag) *cobra.Command {
 		Use:   "log APP | APP/PROCESS ...",
 		Short: "Show what processes have written",
 		Long: `Shows the last lines that the processes of an application, or one of them, have
-written, by time, and with -f those that come, until it is interrupted. It reads the log files;
-of an application that is not running any more, those that it has left.`,
+written, by time, and with -f those that come, until it is interrupted. It reads the log files,
+old ones too; of an application that is not running any more, those that it has left.`,
 		Example: `  pithos log shop
   pithos log -f -n 100 shop/api
   pithos log --json shop`,
@@ -161,25 +161,9 @@ func (v *logViewer) left(target string) ([]string, error) {
 		return []string{path}, err
 	}
 	all, err := filepath.Glob(filepath.Join(folder, "*.log"))
-	files := slices.DeleteFunc(all, rotated)
+	files := slices.DeleteFunc(all, daemon.Rotated)
 	if err == nil && len(files) == 0 {
 		err = fmt.Errorf("no log of %s: there is none in %s", target, folder)
 	}
 	return files, err
-}
-
-// rotated says whether path is that of an old log file, whose name ends with the time of its
-// rotation.
-func rotated(path string) bool {
-	stamp := len("2006-01-02T15-04-05.000")
-	base := strings.TrimSuffix(filepath.Base(path), ".log")
-	for i := range base {
-		if base[i] != '-' || len(base)-i-1 < stamp {
-			continue
-		}
-		if _, err := time.Parse("2006-01-02T15-04-05.000", base[i+1:i+1+stamp]); err == nil {
-			return true
-		}
-	}
-	return false
 }

@@ -85,8 +85,8 @@ func TestDumpTapMalformed(t *testing.T) {
 		"record cut": {whole[:first+10], "record at byte 46: 6 of 60 bytes: the stream ends there"},
 		"too long": {wire.TapMagic + "\x00\x10\x00\x01", "record at byte 8: tap record bytes: " +
 			"1048577, limit 1048576"},
-		"version": {"PITHTAP\x02\x00", "a file of pithos tap in version 2 of its form; this reads " +
-			"version 1"},
+		"version": {"PITHTAP\x02\x00", "a file of pithos tap in version 2 of its form; this " +
+			"reads version 1"},
 		"garbage": {wire.TapMagic + "\x00\x00\x00\x02\x00\x00", "record at byte 8: field number: " +
 			"0, limit 1048576"},
 	} {
