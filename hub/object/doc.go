@@ -20,9 +20,11 @@
 // are, or the types of the arguments.
 //
 // Subscriptions. Published.Emit pushes to who has subscribed to a topic, by a Listener, or by
-// subscribe of a proxy in Node. Pushes of one server to one listener keep their order. A client
-// is on a topic once; one that has been away for 30 s is taken off. Config is such an object: it
-// keeps a value for each topic, and Pandora's ConfigClient reads it as it does its own.
+// subscribe of a proxy in Node. Pushes of one server to one listener keep their order. A client is
+// on a topic once; one that has been away for 30 s is taken off. A listener hears on when a server
+// has restarted, and from those that come later; see Listener for whom it takes for the same one.
+// Config is such an object: it keeps a value for each topic, and Pandora's ConfigClient reads it as
+// it does its own.
 //
 // The methods of a value are found by reflection when it is published, and called by it; those made
 // by Func0 to Func3 are called directly, and their plain arguments and results are read and written

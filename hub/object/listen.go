@@ -23,8 +23,14 @@ const maxWaiting = 4096
 //
 //	Emit -> <name>@subscriber -> Listener -> the functions of the topic, one push after the other
 //
-// When a server of the object comes that was not there before, the listener subscribes with it,
-// too.
+// When a server of the object comes, a restarted one or another, the listener subscribes with it,
+// too: with all that a call could reach. So with a tag those of the tag count, and when there are
+// none those without a tag, which stand in.
+//
+// A server is known by the id of its client. One that publishes no id (no client of this module or
+// of Pandora's does that) is known, and reached, by what it publishes instead; a Node process that
+// the same keys find may be subscribed with twice then, and pushes once more after the listener has
+// left.
 type Listener struct {
 	c      *hub.Client  // immutable
 	object hub.Selector // immutable
@@ -44,13 +50,19 @@ type Listener struct {
 
 	mu      sync.Mutex
 	subs    map[string][]*Subscription // by topic; guarded by mu
-	servers map[string]server          // that serve the object, by client; guarded by mu
+	servers map[server]*presence       // that have published the name; guarded by mu
 }
 
-// server is who serves the object.
+// server is who serves the object: the id of its client, or without one its location.
 type server struct {
-	id   string // of its client
-	isGo bool   // where subscribing again changes nothing
+	location hub.Location
+	tag      string
+}
+
+// presence is how a server is there.
+type presence struct {
+	n    int  // how often: while it is restarted, perhaps twice
+	isGo bool // where subscribing again changes nothing
 }
 
 // Subscription is a function that hears of a topic.
@@ -70,7 +82,7 @@ func Listen(c *hub.Client, name, tag string, log *slog.Logger) *Listener {
 	l := &Listener{c: c, object: s, route: c.Route(s), log: log,
 		queue:   make(chan func(), maxWaiting),
 		subs:    make(map[string][]*Subscription),
-		servers: make(map[string]server), done: make(chan struct{})}
+		servers: make(map[server]*presence), done: make(chan struct{})}
 	l.quit, l.cancel = context.WithCancel(context.Background())
 	return l
 }
@@ -118,7 +130,8 @@ func (l *Listener) start(ctx context.Context) error {
 		go l.run() // waited for by Close
 	}
 	if l.watch == nil {
-		w, err := l.c.Watch(ctx, l.object, l.seen)
+		all := hub.Selector{ObjectName: l.object.ObjectName} // those who stand in have no tag
+		w, err := l.c.Watch(ctx, all, l.seen)
 		if err != nil {
 			return fmt.Errorf("object: listen: %w", err)
 		}
@@ -293,20 +306,62 @@ func (l *Listener) push(r *hub.Request) {
 	}
 }
 
+// serverOf is p among the servers.
+func serverOf(p *hub.Provider) server {
+	s := server{location: p.Selector.Location, tag: p.Selector.ObjectTag}
+	if id := s.location.ClientID; id != "" {
+		s.location = hub.Location{ClientID: id}
+	}
+	return s
+}
+
+// servingLocked are those of the servers that calls reach.
+func (l *Listener) servingLocked() map[server]bool {
+	serving := make(map[server]bool)
+	for _, tag := range []string{l.object.ObjectTag, ""} {
+		for one := range l.servers {
+			if one.tag == tag || l.object.ObjectTag == "" {
+				serving[one] = true
+			}
+		}
+		if len(serving) > 0 {
+			break
+		}
+	}
+	return serving
+}
+
 // seen is told who serves the object, on the loop.
 func (l *Listener) seen(e hub.Event) {
-	one := server{id: idOf(&e.Provider), isGo: string(e.Provider.Info) == goInfo}
+	one := serverOf(&e.Provider)
 	l.mu.Lock()
-	_, known := l.servers[one.id]
-	if e.Up {
-		l.servers[one.id] = one
-	} else {
-		delete(l.servers, one.id)
+	defer l.mu.Unlock()
+	before := l.servingLocked()
+	p := l.servers[one]
+	switch {
+	case e.Up && p == nil:
+		l.servers[one] = &presence{n: 1, isGo: string(e.Provider.Info) == goInfo}
+	case e.Up:
+		p.n++ // it was restarted before it was missed
+	case p != nil:
+		if p.n--; p.n <= 0 {
+			delete(l.servers, one)
+		}
 	}
-	some := len(l.subs) > 0 // else the first Subscribe will reach it
-	l.mu.Unlock()
-	if e.Up && !known && some {
-		l.later(one)
+	if len(l.subs) == 0 { // the first Subscribe will reach them
+		return
+	}
+	after := l.servingLocked()
+	for s := range after {
+		again := s == one && e.Up && (l.servers[s].isGo || s.location.ClientID == "")
+		if !before[s] || again {
+			l.later(s, hub.ActionSubscribe)
+		}
+	}
+	for s := range before {
+		if !after[s] && l.servers[s] != nil { // it has stood in
+			l.later(s, hub.ActionUnsubscribe)
+		}
 	}
 }
 
@@ -315,33 +370,36 @@ func (l *Listener) seen(e hub.Event) {
 func (l *Listener) rejoined() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for _, one := range l.servers {
-		if one.isGo {
-			l.later(one)
+	for one := range l.servingLocked() {
+		if l.servers[one].isGo {
+			l.later(one, hub.ActionSubscribe)
 		}
 	}
 }
 
-// later has the listener subscribe with a server.
-func (l *Listener) later(to server) {
+// later has the listener subscribe with a server, or unsubscribe.
+func (l *Listener) later(to server, action string) {
 	select {
-	case l.queue <- func() { l.join(to) }:
+	case l.queue <- func() { l.join(to, action) }:
 	default:
 		l.log.Warn("not subscribed with a server of the object", "object", l.object.ObjectName,
 			"waiting", maxWaiting)
 	}
 }
 
-// join subscribes to all topics with a server.
-func (l *Listener) join(with server) {
+// join subscribes to all topics with a server, or unsubscribes.
+func (l *Listener) join(with server, action string) {
 	l.mu.Lock()
 	topics := sorted(l.subs)
 	l.mu.Unlock()
-	to := l.object
-	to.ClientID = with.id
+	to := hub.Selector{Location: with.location, ObjectName: l.object.ObjectName,
+		ObjectTag: with.tag}
 	for _, topic := range topics {
-		_, err := l.c.Route(to).Do(l.quit, hub.Message{Method: topic, Action: hub.ActionSubscribe,
-			Timeout: joinTimeout}, nil)
+		replies, err := l.c.Route(to).CallAll(l.quit, hub.Message{Method: topic, Action: action,
+			Timeout: joinTimeout})
+		for _, r := range replies {
+			err = errors.Join(err, r.Err)
+		}
 		if err != nil {
 			l.log.Warn("a server of the object refused", "object", to.ObjectName,
 				"topic", topic, "error", failure(err))

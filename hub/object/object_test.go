@@ -19,8 +19,6 @@ import (
 	"github.com/pithos-ipc/pithos/wire"
 )
 
-func TestMain(m *testing.M) { transporttest.VerifyNoLeaks(m) }
-
 // soon is a context that ends long before the test would.
 func soon(t testing.TB) context.Context {
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
