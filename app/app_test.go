@@ -120,6 +120,19 @@ func TestNoServices(t *testing.T) {
 	require.Equal(t, "/app/h", app.Socket(f, options), "somebody else's")
 }
 
+// TestNoTime wants a time of 0 in a file to be none, and not the supervisor's default.
+func TestNoTime(t *testing.T) {
+	f := parse(t, t.TempDir(), `
+name: a
+hub: false
+processes: {x: {command: y, ready: {after: 0s}, stop: {window: 0s}}}
+`)
+	specs, err := app.Specs(f, options)
+	require.NoError(t, err)
+	require.Negative(t, specs[0].Ready.After)
+	require.Equal(t, time.Nanosecond, specs[0].Stop.Window)
+}
+
 func TestProbes(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)

@@ -115,6 +115,12 @@ func spec(f *procfile.File, p *procfile.Process, o Options,
 		s.DependsOn = append(s.DependsOn, supervisor.Dependency{Name: procfile.HubName})
 	}
 	s.Ready.Probe = probe(p, o, socket)
+	if s.Ready.After == 0 { // which is the default to the supervisor, here and below
+		s.Ready.After = -1
+	}
+	if s.Stop.Window == 0 {
+		s.Stop.Window = time.Nanosecond
+	}
 	return s, nil
 }
 

@@ -152,7 +152,6 @@ func signalIf(e entry, sig syscall.Signal, still func(e entry) bool) {
 // signalGroup sends sig to the process group that the process of a pidfd leads, or led. It says
 // whether the kernel can: from 6.9 on.
 func signalGroup(pidfd int, sig syscall.Signal) bool {
-
 	if pidfd < 0 {
 		return false
 	}
