@@ -15,6 +15,8 @@ const (
 	sharedYield   = 2 * time.Microsecond   // a yield that took longer let somebody else run
 	goschedAfter  = 20 * time.Microsecond  // a turn of polling ends in runtime.Gosched after this
 	goschedYields = 16                     // or after so many yields
+	firstPatience = 16                     // such yields in a row end the spin, twice as many
+	maxPatience   = 1024                   // the next time, up to this
 	slowYield     = 50 * time.Microsecond  // a yield that took longer ends the spin,
 	hogYield      = 400 * time.Microsecond // one that took so long is what a busy process takes:
 	slowWeight    = 8                      // it adds this to the suspicion, a fast one
@@ -60,6 +62,8 @@ type spinner struct {
 	asked    int    // hot turns since epoll was asked
 	paid     int    // spins that paid since the last yield
 	shared   bool   // others run on this processor, perhaps the peer: yield after every poll
+	inRow    int    // yields that have let others run
+	patience int    // how many of them end a spin; 0: firstPatience
 	skip     int    // waits to come without spinning
 	vain     int    // such waits after the last spin in vain; 0: the last one paid
 	slow     int    // suspicion that others want the processor
@@ -98,7 +102,24 @@ func (s *spinner) giveWay(before int64) bool {
 		return false
 	}
 	s.shared = after-before > int64(sharedYield)
-	return true
+	return s.bear()
+}
+
+// bear ends a spin after many yields in a row that let somebody else run: of those who share a
+// processor one has to sleep for the kernel to find another one for it, as it moves nobody who has
+// run just now.
+func (s *spinner) bear() bool {
+	if !s.shared {
+		s.inRow, s.patience = 0, 0
+		return true
+	}
+	if s.inRow++; s.inRow < max(s.patience, firstPatience) {
+		return true
+	}
+	s.inRow, s.patience = 0, min(2*max(s.patience, firstPatience), maxPatience)
+	s.until = 0
+	s.misses.Add(1)
+	return false
 }
 
 const (

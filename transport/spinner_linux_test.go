@@ -106,6 +106,28 @@ func TestSpinsThatPayYield(t *testing.T) {
 	}
 }
 
+// Of two that share a processor one sleeps now and then, so that the kernel can part them; more and
+// more seldom where it does not, and as at first when they were apart.
+func TestSharersSleep(t *testing.T) {
+	var s spinner
+	bears := func() (n int) {
+		s.shared, s.until = true, untimed
+		for n = 1; s.bear(); n++ {
+			require.NotZero(t, s.until)
+		}
+		require.Zero(t, s.until)
+		return n
+	}
+	for want := firstPatience; want < maxPatience; want *= 2 {
+		require.Equal(t, want, bears())
+	}
+	require.Equal(t, maxPatience, bears())
+	require.Equal(t, maxPatience, bears())
+	s.shared = false
+	require.True(t, s.bear())
+	require.Equal(t, firstPatience, bears())
+}
+
 // R21: without a budget there is no spinning, whatever happens.
 func TestR21NoSpinWithoutBudget(t *testing.T) {
 	var s spinner
