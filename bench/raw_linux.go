@@ -81,7 +81,7 @@ func newRaw(conn *net.UnixConn, s Setup, spin bool) (*rawConn, error) {
 		out:   make([]byte, smallFrame),
 	}
 	if spin {
-		c.spin = newSpinner(pollsPerYield)
+		c.spin = newSpinner(pollsPerYield, paidPerYield)
 	}
 	var err error
 	if c.fd, err = takeSocket(conn); err != nil {

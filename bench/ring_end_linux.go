@@ -38,7 +38,7 @@ type ringEnd struct {
 // acceptRing makes the memory for a connection that has been accepted, and hands it over. bell is
 // the eventfd that all connections of the server share, or negative: the end makes its own.
 func acceptRing(conn *net.UnixConn, bell int) (*ringEnd, error) {
-	e := &ringEnd{bell: bell, knock: -1, socket: -1, shared: bell >= 0, spin: newSpinner(ringPolls)}
+	e := &ringEnd{bell: bell, knock: -1, socket: -1, shared: bell >= 0, spin: newSpinner(ringPolls, ringPaid)}
 	memory, err := unix.MemfdCreate("pithos-bench-ring", unix.MFD_CLOEXEC)
 	if err != nil {
 		return nil, fmt.Errorf("bench: %w", err)
@@ -65,7 +65,7 @@ func acceptRing(conn *net.UnixConn, bell int) (*ringEnd, error) {
 
 // dialRing takes over the memory that a server makes.
 func dialRing(conn *net.UnixConn) (*ringEnd, error) {
-	e := &ringEnd{bell: -1, knock: -1, socket: -1, spin: newSpinner(ringPolls)}
+	e := &ringEnd{bell: -1, knock: -1, socket: -1, spin: newSpinner(ringPolls, ringPaid)}
 	var b [1]byte
 	rights := make([]byte, unix.CmsgSpace(3*4))
 	_, n, _, _, err := conn.ReadMsgUnix(b[:], rights)

@@ -45,7 +45,7 @@ func serveRingHub(s Setup) (io.Closer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("bench: %w", err)
 	}
-	h := &ringHub{bell: bell, spin: newSpinner(ringPolls), done: make(chan struct{})}
+	h := &ringHub{bell: bell, spin: newSpinner(ringPolls, ringPaid), done: make(chan struct{})}
 	h.server, err = listen(s.Path, func(conn *net.UnixConn) session {
 		defer conn.Close() // of which the end has a duplicate
 		role, err := ringRole(conn)
