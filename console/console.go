@@ -117,6 +117,9 @@ func (c *Console) Event(e supervisor.Event) {
 	if e.Reason != "" && e.Warning == "" {
 		text += ": " + e.Reason
 	}
+	if c.o.Live {
+		text = printable(text)
+	}
 	if e.Process != "" {
 		text = c.label(e.Process, e.Index) + ": " + text
 	}
@@ -141,6 +144,9 @@ func (c *Console) Note(format string, args ...any) {
 	if c.o.JSON {
 		c.json(jsonNote{time.Now(), text})
 		return
+	}
+	if c.o.Live {
+		text = printable(text)
 	}
 	c.print(time.Now(), c.own(text))
 }

@@ -105,6 +105,15 @@ func TestJSON(t *testing.T) {
 	}
 }
 
+// TestWildReason has a reason, and a note, that a terminal would obey.
+func TestWildReason(t *testing.T) {
+	var b strings.Builder
+	c := console.New(&b, console.Options{Live: true})
+	c.Event(supervisor.Event{Process: "a", To: supervisor.Failed, Reason: "x\x1b[2Jy"})
+	c.Note("%s", "a\x1b]0;b")
+	require.Equal(t, " | a: failed: x[2Jy\x1b[0m\n | a]0;b\n", b.String())
+}
+
 type broken struct{ writes int }
 
 func (b *broken) Write([]byte) (int, error) {

@@ -2,8 +2,10 @@ package main
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
+	"unicode"
 	"unicode/utf8"
 )
 
@@ -77,6 +79,21 @@ func clip(s string, width int) string {
 // plainText shows what cannot be printed as an escape: names come from others, and nothing in them
 // may reach the terminal's own language.
 func plainText(s string) string { return show([]byte(s), len(s), 200) }
+
+// harmless shows control characters as escapes, but for line breaks and tabs: for texts of others
+// that are longer than a name.
+func harmless(s string) string {
+	var b strings.Builder
+	for _, r := range s {
+		if unicode.IsControl(r) && r != '\n' && r != '\t' {
+			q := strconv.QuoteRune(r)
+			b.WriteString(q[1 : len(q)-1])
+			continue
+		}
+		b.WriteRune(r)
+	}
+	return b.String()
+}
 
 // micros shows a time given in microseconds with three digits or so.
 func micros(us float64) string {

@@ -37,7 +37,7 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 		return 0
 	}
 	if !errors.Is(err, errQuiet) {
-		fmt.Fprintf(stderr, "pithos: %v\n", err)
+		fmt.Fprintf(stderr, "pithos: %s\n", harmless(err.Error()))
 	}
 	var exit *exitError
 	switch {

@@ -107,7 +107,7 @@ func (p *tree) print(w io.Writer, apps []daemon.App) error {
 		}
 	}
 	for _, n := range notes {
-		if _, err := fmt.Fprintln(w, n); err != nil {
+		if _, err := fmt.Fprintln(w, harmless(n)); err != nil {
 			return err
 		}
 	}

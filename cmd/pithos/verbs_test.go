@@ -13,6 +13,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/pithos-ipc/pithos/daemon"
 	"github.com/pithos-ipc/pithos/hub"
 	"github.com/pithos-ipc/pithos/transport"
 	"github.com/pithos-ipc/pithos/wire"
@@ -49,7 +50,7 @@ func serveMath(t *testing.T, path string) *hub.Client {
 func mathMethods(r *transport.Request) {
 	if string(r.Action()) == hub.ActionIntrospect {
 		_ = r.Reply([]byte(`{"properties":[],"methods":[{"name":"abs","length":1},` +
-			`{"name":"wait","length":0}]}`))
+			`{"name":"wild","length":0},{"name":"wait","length":0}]}`))
 		return
 	}
 	var args []any
@@ -68,6 +69,8 @@ func mathMethods(r *transport.Request) {
 		_ = r.Reply(nil)
 	case "text":
 		_ = r.Reply([]byte("no JSON"))
+	case "wild":
+		_ = r.Fail(wire.CodeFailed, "\x1b]0;mine\a\n\tred")
 	case "wait":
 		<-r.Context().Done()
 		_ = r.Fail(wire.CodeDeadline, "")
@@ -125,6 +128,23 @@ func TestLsNoMatch(t *testing.T) {
 	}
 }
 
+// TestHarmless has others send what a terminal would obey, in an error and in the last words of a
+// process.
+func TestHarmless(t *testing.T) {
+	serveMath(t, serveHub(t))
+	pithos("", "call", "math.wild").requireFails(t, "", "pithos: math.wild: "+
+		`\x1b]0;mine\a`+"\n\tred\n")
+
+	var out strings.Builder
+	i := daemon.Instance{State: "crash-loop", Reason: "\x1b[2J", Tail: []string{"a\x1b[31m", "b"}}
+	p := tree{now: time.Now()}
+	require.NoError(t, p.print(&out, []daemon.App{{Processes: []daemon.Process{
+		{Name: "x", Instances: []daemon.Instance{i}}}}}))
+	require.NotContains(t, out.String(), "\x1b")
+	require.Contains(t, out.String(), `x: crash-loop: \x1b[2J`)
+	require.Contains(t, out.String(), "x wrote last:\n"+`  a\x1b[31m`+"\n  b\n")
+}
+
 // TestFull writes what was asked for to a full disk.
 func TestFull(t *testing.T) {
 	serveMath(t, serveHub(t))
@@ -180,7 +200,7 @@ func TestCallErrors(t *testing.T) {
 		{"math.abs 5", "arguments of the method go behind --, as in pithos call math.abs -- 5"},
 		{"math.abs -1", "unknown shorthand flag: '1' in -1; arguments of the method go behind --"},
 		{"mat.abs", `no object "mat": there are math`},
-		{"math.bas", `object math has no method "bas": there are abs, wait`},
+		{"math.bas", `object math has no method "bas": there are abs, wait, wild`},
 		{"math.abs", "math.abs: abs wants a number"},
 		{"math.wait --timeout 50ms", "math.wait: no result within 50ms"},
 		{"math.abs --timeout 0s", "--timeout 0s: want more than 0"},
