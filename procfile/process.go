@@ -64,7 +64,7 @@ func scaleKind() kind[int] {
 		schema{"anyOf": []any{schema{"const": "auto"}, numbers.schema}},
 		func(s string) (int, error) {
 			if s == "auto" {
-				return runtime.NumCPU(), nil
+				return runtime.GOMAXPROCS(0), nil
 			}
 			return parseCount(s, 1, maxScale)
 		},

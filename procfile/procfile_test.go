@@ -142,7 +142,7 @@ func TestEveryField(t *testing.T) {
 	require.Equal(t, -5, db.Order)
 	require.Equal(t, "localhost:1", db.Ready.TCP)
 	require.Equal(t, "/app", db.Dir)
-	require.Equal(t, runtime.NumCPU(), batch.Scale)
+	require.Equal(t, runtime.GOMAXPROCS(0), batch.Scale)
 	require.Equal(t, []supervisor.Dependency{{Name: "db"}, {Name: "api"}}, batch.DependsOn)
 	require.Equal(t, supervisor.RestartPolicy{Mode: supervisor.RestartNever, Delay: time.Second,
 		MaxDelay: 2 * time.Second, Stable: 3 * time.Second, Burst: 4, GiveUp: true}, batch.Restart)
@@ -249,4 +249,13 @@ func TestManyAliases(t *testing.T) {
 	}
 	_, err := parse(b.String())
 	require.ErrorContains(t, err, "over 100000 values once all aliases are followed")
+}
+
+// TestScaleAuto wants the processors that may be used, which are fewer in a container, say.
+func TestScaleAuto(t *testing.T) {
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(runtime.NumCPU() + 1))
+	f, err := procfile.Parse("/app/pithos.yaml", []byte("name: a\n"+
+		"processes: {x: {command: y, scale: auto}}"), os.LookupEnv)
+	require.NoError(t, err)
+	require.Equal(t, runtime.NumCPU()+1, f.Processes[0].Scale)
 }

@@ -17,15 +17,16 @@ func newScale(s *socketFlag) *cobra.Command {
 		Use:   "scale APP/PROCESS NUMBER",
 		Short: "Change how many instances of a process run",
 		Long: `Changes how many instances of a process run, a number of 1 or more, or auto for
-one for each processor, and waits until the new ones are ready and the others gone. It holds
-until the application is started anew, or reloaded with another number in its process file.`,
+one for each processor that may be used, and waits until the new ones are ready and the others
+gone. It holds until the application is started anew, or reloaded with another number in its
+process file.`,
 		Example: `  pithos scale shop/api 4
   pithos scale shop/api auto`,
 		Args: cobra.ExactArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			n, err := strconv.Atoi(args[1])
 			if args[1] == "auto" {
-				n, err = runtime.NumCPU(), nil
+				n, err = runtime.GOMAXPROCS(0), nil
 			}
 			if err != nil || n < 1 {
 				return fmt.Errorf("%q: want a number of 1 or more, or auto", args[1])
