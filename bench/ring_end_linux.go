@@ -38,7 +38,8 @@ type ringEnd struct {
 // acceptRing makes the memory for a connection that has been accepted, and hands it over. bell is
 // the eventfd that all connections of the server share, or negative: the end makes its own.
 func acceptRing(conn *net.UnixConn, bell int) (*ringEnd, error) {
-	e := &ringEnd{bell: bell, knock: -1, socket: -1, shared: bell >= 0, spin: newSpinner(ringPolls, ringPaid)}
+	e := &ringEnd{bell: bell, knock: -1, socket: -1, shared: bell >= 0,
+		spin: newSpinner(ringPolls, ringPaid)}
 	memory, err := unix.MemfdCreate("pithos-bench-ring", unix.MFD_CLOEXEC)
 	if err != nil {
 		return nil, fmt.Errorf("bench: %w", err)

@@ -7,10 +7,10 @@ import (
 
 // The rules of a polite spin, the same as the product's: poll some times, then yield the processor,
 // and let the Go scheduler have a turn often enough that a stop of the world never waits long.
-// Waits that are over before their first yield yield, too, now and then. A slow yield ends the spin.
-// So do many in a row that let somebody else run: it may be that the kernel can part the two. Yields
-// that take as long as a busy process does show that others want the processor: no spinning for a
-// while then.
+// Waits that are over before their first yield yield, too, now and then. A slow yield ends the
+// spin. So do many in a row that let somebody else run: it may be that the kernel can part the two.
+// Yields that take as long as a busy process does show that others want the processor: no spinning
+// for a while then.
 const (
 	pollsPerYield = 20  // of a socket, where a poll is a system call
 	ringPolls     = 100 // of a ring, where it is a load
@@ -19,7 +19,7 @@ const (
 	yieldsPerTurn = 16
 	turnTime      = 20 * time.Microsecond
 	sharedYield   = 2 * time.Microsecond // somebody else had the processor: yield at each poll
-	firstPatience = 16                   // such yields in a row end a spin; twice as many the next time
+	firstPatience = 16                   // such yields in a row end a spin; twice as many the next
 	lastPatience  = 1024
 	slowYield     = 50 * time.Microsecond
 	hogYield      = 400 * time.Microsecond
