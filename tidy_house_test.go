@@ -40,12 +40,13 @@ var arrows = map[string][]string{
 	"registry/etcd/etcdtest":  nil,
 	"registry/registrytest":   {"registry", "transport/transporttest"},
 	"internal/npmtest":        nil,
+	"internal/paired":         nil,
 }
 
 // testers are the packages for tests, which any test may import.
 var testers = []string{
 	"transport/transporttest", "registry/registrytest", "registry/etcd/etcdtest",
-	"internal/npmtest",
+	"internal/npmtest", "internal/paired",
 }
 
 // edges are the folders that import whatever they like and that nothing imports, but for those

@@ -1,10 +1,8 @@
 package main
 
 import (
-	"bytes"
 	"context"
-	"fmt"
-	"math"
+	"encoding/json"
 	"os"
 	"path/filepath"
 	"slices"
@@ -15,22 +13,23 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/pithos-ipc/pithos/hub"
+	"github.com/pithos-ipc/pithos/internal/paired"
 	"github.com/pithos-ipc/pithos/transport"
+	"github.com/pithos-ipc/pithos/wire"
 )
 
-// BenchmarkR32TapCost is what a tap costs those who call through the hub: the calls per second with
-// one, which records all that its rate allows and writes it to a file, beside those without, in
-// turns: each window with one lies between two without. The hub is a process of its own, and so is
-// the tap; caller and provider share a third. A window begins when the tap has run for a while, so
-// that neither its start nor what it may record at once counts. cost-% is the median over the
-// windows, noise-% that of the difference of the two windows without, below which a cost cannot be
-// seen; run it with -benchtime 11x or more.
+// BenchmarkR32TapCost is what a tap costs those who call through the hub, in slices with it and
+// without. The hub is a process of its own; caller and provider share another one with who reads
+// the tap, and the calls never pause. A slice is a turn of the tap: it records as many frames as
+// the usual rate gives for that, counts the others, is read once, and what it recorded is written
+// to a file. It is opened and closed in each slice, too, which one that stays is not; so in the
+// slices without the hub is asked as often for something that is not there. cost-% is what R32
+// wants to be under 2; run it with -benchtime 90x or more.
 func BenchmarkR32TapCost(b *testing.B) {
 	for _, underWay := range []int{1, 64} {
 		name := map[int]string{1: "one at a time", 64: "64 under way"}[underWay]
 		b.Run(name, func(b *testing.B) {
-			dir := b.TempDir()
-			path := filepath.Join(dir, "hub.sock")
+			path := filepath.Join(b.TempDir(), "hub.sock")
 			h := process(b, "hub", "--socket", path)
 			require.NoError(b, h.Start())
 			defer h.Wait()
@@ -40,57 +39,120 @@ func BenchmarkR32TapCost(b *testing.B) {
 			echo := transport.HandlerFunc(func(r *transport.Request) { _ = r.Reply(r.Body()) })
 			_, err := c.Publish(b.Context(), hub.Object{Name: "echo", Handler: echo, OnLoop: true})
 			require.NoError(b, err)
-			rate(b, c, underWay)
-			var costs, noise, off, on []float64
-			var recorded, missed uint64
+			t := newShortTaps(b, path)
+			calls, stop := flow(b, c, underWay)
+			defer stop()
+			time.Sleep(time.Second)
+			var costs paired.Costs
+			var rates [2][]float64
 			for b.Loop() {
-				before := rate(b, c, underWay)
-				end := tapSteadily(b, c, path, filepath.Join(dir, "frames.tap"))
-				with := rate(b, c, underWay)
-				n, not := end()
-				recorded, missed = recorded+n, missed+not
-				after := rate(b, c, underWay)
-				on, off = append(on, with), append(off, before, after)
-				costs = append(costs, 100*(1-2*with/(before+after)))
-				noise = append(noise, 100*math.Abs(before-after)/max(before, after))
+				costs.Quartet(func(on bool) float64 {
+					t.connect()
+					defer t.leave()
+					begun, before := time.Now(), calls.Load()
+					which := 0
+					if on {
+						which = 1
+						t.open()
+					} else {
+						t.ask(1)
+					}
+					time.Sleep(slice - time.Since(begun))
+					if on {
+						t.close()
+					} else {
+						t.ask(3)
+					}
+					rate := float64(calls.Load()-before) / time.Since(begun).Seconds()
+					rates[which] = append(rates[which], rate)
+					return rate
+				})
 			}
-			b.ReportMetric(median(costs), "cost-%")
-			b.ReportMetric(slices.Min(costs), "least-%")
-			b.ReportMetric(slices.Max(costs), "most-%")
-			b.ReportMetric(median(noise), "noise-%")
-			b.ReportMetric(median(off), "off-calls/s")
-			b.ReportMetric(median(on), "on-calls/s")
-			b.ReportMetric(100*float64(recorded)/float64(recorded+missed), "recorded-%")
-			b.ReportMetric(0, "ns/op")
+			costs.Report(b)
+			for i, name := range []string{"off-calls/s", "on-calls/s"} {
+				slices.Sort(rates[i])
+				b.ReportMetric(rates[i][len(rates[i])/2], name)
+			}
+			b.ReportMetric(float64(t.frames)/float64(len(rates[1])), "frames/slice")
 		})
 	}
 }
 
-// tapSteadily starts a tap and waits until it runs as it will. What it returns ends it, and says
-// how many frames it has recorded, and how many not.
-func tapSteadily(b *testing.B, c *hub.Client, path, file string) func() (recorded, not uint64) {
-	b.Helper()
-	tap := process(b, "tap", "--socket", path, "-o", file)
-	var said bytes.Buffer
-	tap.Stderr = &said
-	require.NoError(b, tap.Start())
-	awaitTaps(b, c, 1)
-	time.Sleep(settling)
-	return func() (recorded, not uint64) {
-		require.NoError(b, tap.Process.Signal(os.Interrupt))
-		require.NoError(b, tap.Wait(), said.String())
-		awaitTaps(b, c, 0)
-		time.Sleep(settling)
-		_, err := fmt.Sscanf(said.String(), "%d frames recorded, %d were not", &recorded, &not)
-		require.NoError(b, err, said.String())
-		require.Positive(b, recorded)
-		return recorded, not
+// slice is how long a tap is there, or not.
+const slice = 100 * time.Millisecond
+
+// shortTaps tap a hub again and again, each time on a connection that waits as that of RemoteTap
+// does and is there before the slice begins.
+type shortTaps struct {
+	b       *testing.B
+	path    string
+	conn    *transport.Conn
+	file    *os.File
+	want    []byte // the options
+	records []byte // of this slice
+	frames  int    // in all
+	buf     []byte
+}
+
+func newShortTaps(b *testing.B, path string) *shortTaps {
+	file, err := os.Create(filepath.Join(b.TempDir(), "frames.tap"))
+	require.NoError(b, err)
+	b.Cleanup(func() { file.Close() })
+	t := &shortTaps{b: b, path: path, file: file, buf: make([]byte, 1<<20)}
+	// The buffer is as large as a slice needs: one that stays makes its own only once.
+	t.want, err = json.Marshal(hub.TapOptions{Buffer: 320 << 10})
+	require.NoError(b, err)
+	return t
+}
+
+func (t *shortTaps) do(method string, body []byte) []byte {
+	m := transport.Message{Method: method, Body: body}
+	reply, err := t.conn.Do(context.Background(), m, t.buf)
+	require.NoError(t.b, err)
+	return reply
+}
+
+func (t *shortTaps) connect() {
+	var err error
+	t.conn, err = transport.Dial(t.b.Context(), t.path, transport.Options{
+		BusyPoll: new(time.Duration), Socket: transport.SocketOptions{Lane: transport.LaneOff}})
+	require.NoError(t.b, err)
+	t.do("pithos.online", []byte(`{"appName":"tap"}`))
+}
+
+func (t *shortTaps) open() { t.do("pithos.tap", t.want) }
+
+// ask asks the hub n times for something that is not there.
+func (t *shortTaps) ask(n int) {
+	for range n {
+		t.do("pithos.lookup", []byte(`{"objectName":"none"}`))
 	}
 }
 
-// settling is two turns of a tap, and longer than a processor stays busy with the start or the end
-// of a process.
-const settling = 200 * time.Millisecond
+// close ends the tap and takes what it has recorded.
+func (t *shortTaps) close() {
+	t.do("pithos.untap", nil)
+	for {
+		records := t.do("pithos.tapped", nil)
+		if len(records) == 0 {
+			return
+		}
+		_, err := t.file.Write(records)
+		require.NoError(t.b, err)
+		t.records = append(t.records, records...)
+	}
+}
+
+// leave ends the connection, and counts what was recorded.
+func (t *shortTaps) leave() {
+	require.NoError(t.b, t.conn.Close(context.Background()))
+	for len(t.records) > 0 {
+		_, n, err := wire.ParseTapRecord(t.records)
+		require.NoError(t.b, err)
+		t.records = t.records[n:]
+		t.frames++
+	}
+}
 
 // joinSoon joins a hub that is just being started.
 func joinSoon(b *testing.B, path string) (c *hub.Client) {
@@ -104,62 +166,43 @@ func joinSoon(b *testing.B, path string) (c *hub.Client) {
 	}
 }
 
-// awaitTaps waits until the hub has n taps.
-func awaitTaps(b *testing.B, c *hub.Client, n int) {
-	b.Helper()
-	for end := time.Now().Add(20 * time.Second); ; time.Sleep(time.Millisecond) {
-		in, err := c.Inspect(b.Context(), hub.InspectOptions{})
-		require.NoError(b, err)
-		if in.Hub.Taps == n {
-			return
-		}
-		require.Less(b, time.Now(), end)
-	}
-}
-
-// rate is how many calls a second of 64 bytes end, with so many under way, over a while.
-func rate(b *testing.B, c *hub.Client, underWay int) float64 {
-	const while = 600 * time.Millisecond
+// flow has calls of 64 bytes go on, with so many under way, until it is stopped, and counts them.
+func flow(b *testing.B, c *hub.Client, underWay int) (calls *atomic.Int64, stop func()) {
 	route := c.Object("echo")
 	require.NoError(b, route.Resolve(b.Context()))
 	body := make([]byte, 64)
-	begun := time.Now()
-	if underWay == 1 {
-		buf, n := make([]byte, 64), 0
-		for ; time.Since(begun) < while; n++ {
-			_, err := route.Call(b.Context(), "echo", body, buf)
-			require.NoError(b, err)
-		}
-		return float64(n) / time.Since(begun).Seconds()
-	}
-	var ended atomic.Int64
+	calls = new(atomic.Int64)
 	var over atomic.Bool
 	done := make(chan error, underWay)
-	for range underWay {
-		buf := make([]byte, 64)
-		var next func([]byte, error)
-		next = func(_ []byte, err error) {
-			ended.Add(1)
-			if err == nil && !over.Load() {
-				err = route.Go(hub.Message{Method: "echo", Payload: body}, buf, next)
-				if err == nil {
-					return
-				}
+	if underWay == 1 {
+		go func() {
+			buf, err := make([]byte, 64), error(nil)
+			for ; err == nil && !over.Load(); calls.Add(1) {
+				_, err = route.Call(context.Background(), "echo", body, buf)
 			}
 			done <- err
+		}()
+	} else {
+		for range underWay {
+			buf := make([]byte, 64)
+			var next func([]byte, error)
+			next = func(_ []byte, err error) {
+				calls.Add(1)
+				if err == nil && !over.Load() {
+					err = route.Go(hub.Message{Method: "echo", Payload: body}, buf, next)
+					if err == nil {
+						return
+					}
+				}
+				done <- err
+			}
+			require.NoError(b, route.Go(hub.Message{Method: "echo", Payload: body}, buf, next))
 		}
-		require.NoError(b, route.Go(hub.Message{Method: "echo", Payload: body}, buf, next))
 	}
-	time.Sleep(while)
-	n, took := ended.Load(), time.Since(begun)
-	over.Store(true)
-	for range underWay {
-		require.NoError(b, <-done)
+	return calls, func() {
+		over.Store(true)
+		for range underWay {
+			require.NoError(b, <-done)
+		}
 	}
-	return float64(n) / took.Seconds()
-}
-
-func median(values []float64) float64 {
-	sorted := slices.Sorted(slices.Values(values))
-	return sorted[len(sorted)/2]
 }
