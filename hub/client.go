@@ -94,6 +94,7 @@ type Client struct {
 	redialer *transport.Redialer
 	session  atomic.Pointer[session] // nil: there is no hub
 	first    chan error              // the outcome of the first attempt
+	step     atomic.Uint32           // of an attempt to join; await reads it when time is over
 	rejoins  atomic.Uint64
 
 	mu       sync.Mutex
@@ -115,8 +116,19 @@ type session struct {
 	peer uint64 // the hub's number of this client
 }
 
+// The steps of an attempt to join, and what each waits for.
+const (
+	stepConnect = iota // from the start
+	stepHello
+	stepOnline
+)
+
+var steps = [...]string{"no connection was accepted", "no answer to the hello",
+	"no answer to " + methodOnline}
+
 // Join connects to the hub at address and comes online, within ctx. It makes one attempt; from then
-// on the client keeps itself connected until Close. Errors: those of transport.Dial, *RemoteError.
+// on the client keeps itself connected until Close. Errors: those of transport.Dial, *RemoteError;
+// when ctx ends first, its own, with what was waited for. All name the address.
 func Join(ctx context.Context, address string, o JoinOptions) (*Client, error) {
 	if o.Location.ClientID == "" {
 		o.Location.ClientID = rand.Text()
@@ -144,21 +156,39 @@ func Join(ctx context.Context, address string, o JoinOptions) (*Client, error) {
 	r := o.Redial
 	r.Options.Handler = incoming{c}
 	r.Up, r.Down = c.up, c.down
-	if r.Options.Authorize == nil {
-		r.Options.Authorize = transport.SameUser
+	authorize := r.Options.Authorize
+	if authorize == nil {
+		authorize = transport.SameUser
+	}
+	r.Options.Authorize = func(peer transport.Credentials) error {
+		c.step.Store(stepHello) // it is asked between the connection and the hello
+		return authorize(peer)
 	}
 	c.redialer = transport.Redial(address, r)
-	select {
-	case err = <-c.first:
-	case <-ctx.Done():
-		err = fmt.Errorf("hub: join %s: %w", address, ctx.Err())
-	}
-	if err != nil {
+	if err := c.await(ctx); err != nil {
 		c.redialer.Close(ctx)
 		c.pool.Close()
-		return nil, err
+		if op := new(*transport.OpError); errors.As(err, op) {
+			return nil, err // it names the address
+		}
+		return nil, fmt.Errorf("hub: join %s: %w", address, err)
 	}
 	return c, nil
+}
+
+// await returns the outcome of the first attempt, or what it waits for when ctx ends.
+func (c *Client) await(ctx context.Context) error {
+	select {
+	case err := <-c.first:
+		return err
+	case <-ctx.Done():
+	}
+	select {
+	case err := <-c.first: // it is more exact
+		return err
+	default:
+		return fmt.Errorf("%s: %w", steps[c.step.Load()], ctx.Err())
+	}
 }
 
 // Location is who this client is.
@@ -209,6 +239,7 @@ func (c *Client) online(ctx context.Context) (*session, error) {
 
 // up comes online on a new connection and brings everything back. Nobody else sends on it yet.
 func (c *Client) up(ctx context.Context, conn *transport.Conn) error {
+	c.step.Store(stepOnline)
 	reply, err := conn.Do(ctx, transport.Message{Method: methodOnline, Body: c.host}, nil)
 	if err != nil {
 		return remote(err)
