@@ -28,8 +28,9 @@
 // renewal by itself and hears the answer. Whatever it does that fails it tries again, after a
 // growing pause of up to a third of the TTL: an outage of any length costs only the time until the
 // next attempt. Each round also finds a key that somebody deleted, or that a restored backup does
-// not have. A put whose answer was lost may be done later: so the removal of such a key is repeated
-// for some rounds.
+// not have. An entry that etcd refuses holds up no other: it is logged once, and tried again in
+// each round. A put whose answer was lost may be done later: so the removal of such a key is
+// repeated for some rounds.
 //
 // An instance that another holds is not taken from him. If he has taken it while this registry was
 // out of reach, that is logged, and the keeper tries until the instance is free.
@@ -115,6 +116,7 @@ type Registry struct {
 	trouble error                    // why the keeper's last round failed; guarded by mu
 
 	lease lease // keeper only
+	away  bool  // the log says that etcd is out of reach; keeper only
 }
 
 var _ registry.Registry = (*Registry)(nil)

@@ -1,6 +1,7 @@
 package etcd_test
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"log/slog"
@@ -8,6 +9,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -404,4 +406,58 @@ func TestOptions(t *testing.T) {
 		_, err := etcd.Open(c.o)
 		require.ErrorContains(t, err, c.err)
 	}
+}
+
+// TestRefusedKey has etcd refuse one entry, which is too large for it: those that are sorted behind
+// it are announced and withdrawn all the same, and the log names the key.
+func TestRefusedKey(t *testing.T) {
+	s := etcdtest.Start(t, "--max-request-bytes", "1024")
+	var log lockedBuffer
+	r, err := etcd.Open(etcd.Options{Endpoints: []string{s.Endpoint()}, TTL: etcd.MinTTL,
+		Logger: slog.New(slog.NewTextHandler(&log, nil))})
+	require.NoError(t, err)
+	defer func() { require.NoError(t, r.Close(soon(t))) }()
+	seen := watch(t, r)
+	large := entry("a")
+	large.Metadata = map[string]string{"x": strings.Repeat("x", 2000)}
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	refused := make(chan error, 1)
+	go func() {
+		_, err := r.Announce(ctx, large)
+		refused <- err
+	}()
+	require.Eventually(t, func() bool { return strings.Contains(log.String(), "cart/a") }, patience,
+		10*time.Millisecond)
+	b := announce(t, r, "b")
+	announce(t, r, "c")
+	await(t, seen, "b", "c")
+	require.NoError(t, b.Withdraw(soon(t)))
+	await(t, seen, "c")
+	lease := key(t, operator(t, s.Endpoint()), "c", nil)
+	time.Sleep(2 * etcd.MinTTL) // a lease that is not kept would be over
+	key(t, operator(t, s.Endpoint()), "c", func(l clientv3.LeaseID) bool { return l == lease })
+	require.Contains(t, log.String(), "request is too large")
+	require.Equal(t, 1, strings.Count(log.String(), "key=/pithos/services/cart/a"), log.String())
+	require.NotContains(t, log.String(), "out of reach")
+	cancel()
+	require.ErrorIs(t, <-refused, context.Canceled)
+}
+
+// lockedBuffer is a log.
+type lockedBuffer struct {
+	mu  sync.Mutex
+	all bytes.Buffer // guarded by mu
+}
+
+func (b *lockedBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.all.Write(p)
+}
+
+func (b *lockedBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.all.String()
 }

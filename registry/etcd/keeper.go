@@ -12,6 +12,8 @@ import (
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 )
 
 const (
@@ -31,14 +33,14 @@ type lease struct {
 func (r *Registry) keep() {
 	pause := firstPause
 	for r.ctx.Err() == nil {
-		next, err := r.round()
-		if err != nil && r.ctx.Err() == nil {
+		next, refused, err := r.round()
+		if (refused != nil || err != nil) && r.ctx.Err() == nil {
 			next = pause
 			pause = min(2*pause, r.options.TTL/3)
 		} else {
 			pause = firstPause
 		}
-		r.tell(err)
+		r.tell(refused, err)
 		timer := time.NewTimer(next)
 		select {
 		case <-r.ctx.Done():
@@ -49,61 +51,101 @@ func (r *Registry) keep() {
 	}
 }
 
-// tell logs when trouble begins and ends, and lets those go who do not wait for its end.
-func (r *Registry) tell(err error) {
+// tell logs when an outage begins and ends, and lets those go who do not wait for the end of
+// trouble.
+func (r *Registry) tell(refused, err error) {
 	r.mu.Lock()
-	before := r.trouble
-	r.trouble = err
-	if err != nil && r.options.Patient {
+	r.trouble = errors.Join(refused, err)
+	if r.options.Patient {
 		for _, g := range r.entries {
-			if !g.leaving {
+			if !g.leaving && (err != nil || g.refused) {
 				g.answerLocked(nil)
 			}
 		}
 	}
 	r.mu.Unlock()
+	was, away := r.away, err != nil
+	r.away = away
 	switch {
 	case r.ctx.Err() != nil:
-	case err != nil && before == nil:
+	case away && !was:
 		r.log.Warn("etcd is out of reach, trying on", "endpoints", r.options.Endpoints,
 			"error", err)
-	case err == nil && before != nil:
+	case was && !away:
 		r.log.Info("etcd is back", "endpoints", r.options.Endpoints)
 	}
 }
 
-// round does what is due and returns when the next round is.
-func (r *Registry) round() (time.Duration, error) {
+// round does what is due and returns when the next round is, or that etcd is out of reach. refused
+// is what etcd answered to entries that it does not take, which holds up no others.
+func (r *Registry) round() (next time.Duration, refused, err error) {
 	wanting, all := r.due()
 	if len(all) == 0 && r.lease.id == clientv3.NoLease {
-		return time.Hour, nil // until an entry wakes the keeper
+		return time.Hour, nil, nil // until an entry wakes the keeper
 	}
 	ctx, cancel := context.WithTimeout(r.ctx, r.patience())
 	client, err := r.connect(ctx)
 	cancel()
 	if err != nil {
-		return 0, err
+		return 0, nil, err
 	}
 	if r.lease.id != clientv3.NoLease && time.Since(r.lease.renewed) >= r.lease.ttl/3 {
 		if err := r.renew(client); err != nil {
-			return 0, err
+			return 0, nil, err
 		}
 		if wanting, err = r.lost(client); err != nil {
-			return 0, err
+			return 0, nil, err
 		}
 	}
 	if r.lease.id == clientv3.NoLease {
 		if err := r.grant(client); err != nil {
-			return 0, err
+			return 0, nil, err
 		}
 		_, wanting = r.due()
 	}
-	for _, g := range wanting {
-		if err := r.settle(client, g); err != nil {
-			return 0, err
-		}
+	if refused, err = r.settleAll(client, wanting); err != nil {
+		return 0, refused, err
 	}
-	return time.Until(r.lease.renewed.Add(r.lease.ttl / 3)), nil
+	return time.Until(r.lease.renewed.Add(r.lease.ttl / 3)), refused, nil
+}
+
+// settleAll settles each, those last that have met an error before: a put that is never answered
+// cannot hold up others for more than a round. err says that the rest has to wait, since etcd does
+// not answer, or the lease is lost.
+func (r *Registry) settleAll(client *clientv3.Client, wanting []*registration) (refused,
+	err error) {
+	slices.SortStableFunc(wanting, func(a, b *registration) int {
+		return a.failed.Compare(b.failed)
+	})
+	var errs []error
+	for _, g := range wanting {
+		err := r.settle(client, g)
+		if err == nil {
+			g.failed = time.Time{}
+			r.accepted(g)
+			continue
+		}
+		g.failed = time.Now()
+		if r.lease.id == clientv3.NoLease || unanswered(err) {
+			return errors.Join(errs...), err
+		}
+		r.refused(g, err)
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...), nil
+}
+
+// unanswered says whether err is no answer of etcd to what it was asked.
+func unanswered(err error) bool {
+	code := status.Code(err)
+	if e := (rpctypes.EtcdError{}); errors.As(err, &e) {
+		code = e.Code()
+	}
+	switch code {
+	case codes.Unavailable, codes.DeadlineExceeded, codes.Canceled:
+		return true
+	}
+	return errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled)
 }
 
 // due returns the registrations that want something, and all of them.

@@ -29,11 +29,13 @@ type registration struct {
 	known   bool         // Announce has returned it
 	leaving bool         // it is withdrawn
 	foreign bool         // another holds the key, and the log says so
+	refused bool         // etcd does not take it, and the log says so
 	waiting []chan error // who waits for the keeper
 
 	// keeper only
 	leases []clientv3.LeaseID // under which it was put, the latest last
 	unsure time.Time          // when a put failed last
+	failed time.Time          // when the last attempt was made, if that failed
 }
 
 var _ registry.Registration = (*registration)(nil)
@@ -194,5 +196,27 @@ func (r *Registry) taken(g *registration) {
 	if !g.foreign {
 		g.foreign = true
 		r.log.Warn("another has announced this instance, waiting until it is free", "key", g.key)
+	}
+}
+
+// refused notes that etcd has answered with an error.
+func (r *Registry) refused(g *registration, err error) {
+	r.mu.Lock()
+	before := g.refused
+	g.refused = true
+	r.mu.Unlock()
+	if !before {
+		r.log.Warn("etcd refuses an entry, trying on", "key", g.key, "error", err)
+	}
+}
+
+// accepted notes that etcd refuses g no longer.
+func (r *Registry) accepted(g *registration) {
+	r.mu.Lock()
+	before := g.refused && !g.leaving
+	g.refused = false
+	r.mu.Unlock()
+	if before {
+		r.log.Info("etcd refuses the entry no longer", "key", g.key)
 	}
 }
