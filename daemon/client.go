@@ -49,26 +49,30 @@ func (c *Client) Hello(ctx context.Context) (h Hello, err error) {
 	return h, err
 }
 
-// Start starts an application in an environment, and waits until it is ready.
-func (c *Client) Start(ctx context.Context, f *procfile.File, env []string) (a App, err error) {
+// Start starts an application in an environment, and waits until it is ready. A registry that is
+// not empty stands in for the file's, until a Reload says another.
+func (c *Client) Start(ctx context.Context, f *procfile.File, registry string, env []string) (
+	a App, err error) {
 	text, err := f.Marshal()
 	if err != nil {
 		return a, err
 	}
-	req := startRequest{File: f.Path, Text: string(text), Env: env}
+	req := startRequest{File: f.Path, Text: string(text), Env: env, Registry: registry}
 	err = c.call(ctx, methodStart, req, &a)
 	return a, err
 }
 
 // Reload carries a file over to the application that runs, and replaces its instances, or those of
-// some processes, one after the other.
-func (c *Client) Reload(ctx context.Context, f *procfile.File, env, processes []string) (
-	r Reloaded, err error) {
+// some processes, one after the other. An empty registry is that of Start, if it had one, else the
+// file's.
+func (c *Client) Reload(ctx context.Context, f *procfile.File, registry string,
+	env, processes []string) (r Reloaded, err error) {
 	text, err := f.Marshal()
 	if err != nil {
 		return r, err
 	}
-	req := startRequest{File: f.Path, Text: string(text), Env: env, Targets: processes}
+	req := startRequest{File: f.Path, Text: string(text), Env: env, Targets: processes,
+		Registry: registry}
 	err = c.call(ctx, methodReload, req, &r)
 	return r, err
 }

@@ -68,6 +68,8 @@ type entry struct {
 	stop    context.CancelFunc
 	ended   chan struct{} // closed when nothing of it is left
 	err     error         // what could not be ended or written; valid once ended is closed
+
+	registry string // stands in for the file's, if it is not empty; guarded by Server.mu
 }
 
 // Listen starts a daemon at address. transport.ErrInUse says that there is one already.
@@ -178,8 +180,9 @@ func (s *Server) hub(e *entry) string {
 }
 
 // add makes an application of a file and lets it run.
-func (s *Server) add(ctx context.Context, f *procfile.File, env []string) (*entry, error) {
-	o := s.appOptions(f.Name, env)
+func (s *Server) add(ctx context.Context, f *procfile.File, req startRequest) (*entry,
+	error) {
+	o := s.appOptions(f.Name, req.Env)
 	if err := s.mayRun(f.Name); err != nil {
 		return nil, err
 	}
@@ -201,7 +204,8 @@ func (s *Server) add(ctx context.Context, f *procfile.File, env []string) (*entr
 		return nil, err
 	}
 	run, stop := context.WithCancel(context.Background())
-	e := &entry{app: a, started: time.Now(), stop: stop, ended: make(chan struct{})}
+	e := &entry{app: a, started: time.Now(), stop: stop, ended: make(chan struct{}),
+		registry: req.Registry}
 	s.apps = append(s.apps, e)
 	s.save()
 	go func() { // waited for by ended

@@ -83,7 +83,7 @@ func TestLife(t *testing.T) {
 	require.NoError(t, err)
 	require.Empty(t, apps)
 
-	a, err := b.client.Start(b.ctx, b.parse(t, shop), env("one"))
+	a, err := b.client.Start(b.ctx, b.parse(t, shop), "", env("one"))
 	require.NoError(t, err)
 	require.Equal(t, "ready", a.State)
 	require.Equal(t, 4, a.Ready)
@@ -92,7 +92,7 @@ func TestLife(t *testing.T) {
 		a.Processes[1].Name, a.Processes[2].Name})
 	require.NotZero(t, a.Processes[2].Instances[1].PID)
 
-	_, err = b.client.Start(b.ctx, b.parse(t, shop), env("two"))
+	_, err = b.client.Start(b.ctx, b.parse(t, shop), "", env("two"))
 	require.ErrorContains(t, err, `application "shop" runs already, since `)
 
 	require.NoError(t, b.client.Scale(b.ctx, "shop/api", 3))
@@ -125,14 +125,14 @@ func lines(t *testing.T, path string) (texts []string) {
 // TestReload replaces instances, with a new environment and a changed file.
 func TestReload(t *testing.T) {
 	b := start(t, t.TempDir())
-	_, err := b.client.Start(b.ctx, b.parse(t, shop), env("one"))
+	_, err := b.client.Start(b.ctx, b.parse(t, shop), "", env("one"))
 	require.NoError(t, err)
 	before, err := b.client.Status(b.ctx, "shop")
 	require.NoError(t, err)
 
 	changed := strings.Replace(shop, "  db: {command: sleep 1000}",
 		"  db: {command: sleep 1000}\n  new: {command: sleep 1000}", 1)
-	r, err := b.client.Reload(b.ctx, b.parse(t, changed), env("two"), []string{"api"})
+	r, err := b.client.Reload(b.ctx, b.parse(t, changed), "", env("two"), []string{"api"})
 	require.NoError(t, err)
 	require.Equal(t, []string{"new"}, r.Added)
 	require.Equal(t, []string{"api"}, r.Replaced)
@@ -155,7 +155,7 @@ func TestReload(t *testing.T) {
 	require.Eventually(t, func() bool {
 		return strings.Count(strings.Join(lines(t, log), "\n"), "two ") == 2
 	}, 20*time.Second, 10*time.Millisecond)
-	r, err = b.client.Reload(b.ctx, b.parse(t, shop), nil, []string{"db"})
+	r, err = b.client.Reload(b.ctx, b.parse(t, shop), "", nil, []string{"db"})
 	require.NoError(t, err)
 	require.Equal(t, []string{"new"}, r.Removed)
 }
@@ -163,7 +163,7 @@ func TestReload(t *testing.T) {
 func TestErrors(t *testing.T) {
 	b := start(t, t.TempDir())
 	require.EqualError(t, b.client.Stop(b.ctx, "shop"), `no application "shop": none is running`)
-	_, err := b.client.Start(b.ctx, b.parse(t, shop), env("one"))
+	_, err := b.client.Start(b.ctx, b.parse(t, shop), "", env("one"))
 	require.NoError(t, err)
 	for _, c := range []struct {
 		err  error
@@ -181,7 +181,7 @@ func TestErrors(t *testing.T) {
 	f := b.parse(t, shop)
 	f.Name = "other"
 	f.Processes[0].Command = []string{"./nosuch"}
-	_, err = b.client.Start(b.ctx, f, env("one"))
+	_, err = b.client.Start(b.ctx, f, "", env("one"))
 	require.ErrorContains(t, err, "nosuch")
 	require.ErrorContains(t, err, "the rest of other runs on")
 	apps, err := b.client.Status(b.ctx, "other")
@@ -203,7 +203,7 @@ func TestCheck(t *testing.T) {
 		return errors.New(f.Name + " not at " + filepath.Base(socket))
 	}
 	b := startWith(t, dir, o)
-	_, err := b.client.Start(b.ctx, b.parse(t, shop), nil)
+	_, err := b.client.Start(b.ctx, b.parse(t, shop), "", nil)
 	require.EqualError(t, err, "shop not at hub.sock")
 }
 
@@ -219,9 +219,9 @@ func TestRunsAlready(t *testing.T) {
 		return nil
 	}
 	b := startWith(t, dir, o)
-	_, err := b.client.Start(b.ctx, b.parse(t, shop), env("one"))
+	_, err := b.client.Start(b.ctx, b.parse(t, shop), "", env("one"))
 	require.NoError(t, err)
-	_, err = b.client.Start(b.ctx, b.parse(t, shop), env("one"))
+	_, err = b.client.Start(b.ctx, b.parse(t, shop), "", env("one"))
 	require.ErrorContains(t, err, `application "shop" runs already, since `)
 }
 
@@ -241,7 +241,7 @@ func TestAlive(t *testing.T) {
 // TestExit asks for the end: the client's wait is over when all is.
 func TestExit(t *testing.T) {
 	b := start(t, t.TempDir())
-	_, err := b.client.Start(b.ctx, b.parse(t, shop), env("one"))
+	_, err := b.client.Start(b.ctx, b.parse(t, shop), "", env("one"))
 	require.NoError(t, err)
 	closed := make(chan error, 1)
 	go func() {

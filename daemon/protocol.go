@@ -86,6 +86,8 @@ type startRequest struct {
 	Text    string   `json:"text"`
 	Env     []string `json:"env"`
 	Targets []string `json:"targets,omitempty"` // of a reload: only these processes
+	// Registry stands in for the file's, also in the reloads that follow without one.
+	Registry string `json:"registry,omitempty"`
 }
 
 // targets are applications, or processes of them, as application/process.

@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -80,7 +81,11 @@ func (s *Server) leave(r *transport.Request) {
 // parse reads the resolved form of a file.
 func parse(req startRequest) (*procfile.File, error) {
 	none := func(string) (string, bool) { return "", false }
-	return procfile.Parse(req.File, []byte(req.Text), none)
+	f, err := procfile.Parse(req.File, []byte(req.Text), none)
+	if err == nil && req.Registry != "" {
+		f.Registry = req.Registry
+	}
+	return f, err
 }
 
 // start lets an application run and waits until it is ready.
@@ -89,7 +94,7 @@ func (s *Server) start(ctx context.Context, req startRequest) (App, error) {
 	if err != nil {
 		return App{}, err
 	}
-	e, err := s.add(ctx, f, req.Env)
+	e, err := s.add(ctx, f, req)
 	if err != nil {
 		return App{}, err
 	}
@@ -116,11 +121,16 @@ func (s *Server) reload(ctx context.Context, req startRequest) (Reloaded, error)
 	if err != nil {
 		return Reloaded{}, err
 	}
+	registry := s.registry(e, req)
+	if registry != "" {
+		f.Registry = registry
+	}
 	c, err := e.app.Update(ctx, f, req.Env)
 	if err != nil {
 		return Reloaded{}, err
 	}
 	s.mu.Lock()
+	e.registry = registry
 	s.save()
 	s.mu.Unlock()
 	out := Reloaded{Added: c.Added, Changed: c.Changed, Removed: c.Removed}
@@ -142,6 +152,13 @@ func (s *Server) reload(ctx context.Context, req startRequest) (Reloaded, error)
 		out.Replaced = append(out.Replaced, name)
 	}
 	return out, nil
+}
+
+// registry is what stands in for the file's registry in a reload.
+func (s *Server) registry(e *entry, req startRequest) string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return cmp.Or(req.Registry, e.registry)
 }
 
 // runs says whether a process shall run: one that was stopped is not reloaded.

@@ -134,6 +134,41 @@ func TestReloadKeepsHub(t *testing.T) {
 	require.Contains(t, r.stderr, `application "a" runs already, since `)
 }
 
+// TestReloadKeepsRegistry reloads an application that was started with a registry other than its
+// file's: it keeps that until another is chosen.
+func TestReloadKeepsRegistry(t *testing.T) {
+	dir := background(t, `
+name: a
+registry: etcd://127.0.0.1:1
+processes: {x: {command: [sh, -c, 'echo "$PITHOS_SERVICES" >out; exec sleep 1000']}}
+`)
+	told := func(registry string) {
+		t.Helper()
+		await(t, func() bool {
+			text, err := os.ReadFile(filepath.Join(dir, "out"))
+			return err == nil && strings.HasSuffix(string(text), "\n") &&
+				strings.Contains(string(text), `"registry":"`+registry+`"`)
+		})
+		require.NoError(t, os.Remove(filepath.Join(dir, "out")))
+	}
+	succeeds(t, "start", "--registry", "etcd://127.0.0.1:2", dir)
+	told("etcd://127.0.0.1:2")
+	succeeds(t, "reload", "a")
+	told("etcd://127.0.0.1:2")
+	succeeds(t, "reload", "a/x")
+	told("etcd://127.0.0.1:2")
+	require.Equal(t, 1, command(t, "reload", "--registry", "consul://x", "a").code)
+	succeeds(t, "reload", "--registry", "embedded", "a")
+	told("hub:")
+	succeeds(t, "reload", "a")
+	told("hub:")
+	succeeds(t, "stop", "a")
+	succeeds(t, "start", dir)
+	told("etcd://127.0.0.1:1")
+	succeeds(t, "reload", "a")
+	told("etcd://127.0.0.1:1")
+}
+
 // TestDaemonFar has the daemon at a path that is longer than an address of the system, and what
 // its verbs say go to a full disk.
 func TestDaemonFar(t *testing.T) {

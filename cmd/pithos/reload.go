@@ -23,6 +23,7 @@ what is new is started; then each instance is replaced: a new one is started, an
 ready the old one is stopped. So there are never fewer than the file says. Of APP/PROCESS only
 that process is replaced. When a new instance fails the old ones stay. The hub is not replaced, and
 stays where it is.
+A registry that start was given by --registry stays, until reload is given another.
 The processes have the environment of this command.`,
 		Example: `  pithos reload shop
   pithos reload shop/api`,
@@ -77,5 +78,5 @@ func reload(ctx context.Context, c *daemon.Client, target, registry string,
 	if one {
 		only = []string{process}
 	}
-	return c.Reload(ctx, f, os.Environ(), only)
+	return c.Reload(ctx, f, given(f, registry), os.Environ(), only)
 }

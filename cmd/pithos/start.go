@@ -140,7 +140,7 @@ func (r *starter) start(ctx context.Context, c *daemon.Client, f *procfile.File)
 			}
 		}
 	}()
-	a, err := c.Start(ctx, f, os.Environ())
+	a, err := c.Start(ctx, f, given(f, r.registry), os.Environ())
 	halt()
 	<-ended
 	r.status.Status("")
@@ -167,4 +167,12 @@ func loadFile(path, registry string) (*procfile.File, error) {
 		return nil, fmt.Errorf("--registry: %w", err)
 	}
 	return f, nil
+}
+
+// given is the registry that a flag has put into f; empty: it is the file's own.
+func given(f *procfile.File, flag string) string {
+	if flag == "" {
+		return ""
+	}
+	return f.Registry
 }
