@@ -57,8 +57,8 @@ func (c *econn) fillRing(f wire.Flags, id uint32, meta *wire.Meta, n int, fill f
 	if !c.lane.up.Load() {
 		return 0, nil
 	}
-	if o.pending.Load() {
-		c.flush(flushBudget)
+	if o.pending.Load() && !c.flush(flushBudget) {
+		c.armWrite()
 	}
 	if o.pending.Load() || !o.lease.CompareAndSwap(false, true) {
 		return 0, nil

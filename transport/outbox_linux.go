@@ -246,7 +246,9 @@ func (c *econn) relay(cork int) {
 		return
 	}
 	c.out.uncork()
-	c.flush(math.MaxInt) // if it stalls, the end of the batch sees to it
+	if !c.flush(math.MaxInt) && c.in.lease.Load() != leaseLoop {
+		c.armWrite() // else the loop tries again by itself
+	}
 }
 
 // uncork queues what the loop's batch has collected. Loop only.
