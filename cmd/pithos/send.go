@@ -30,8 +30,8 @@ was carried out. One of those who are selected gets it, or with --all each of th
 nobody is selected the error says so.
 
 With --event it is no method that is called: the processes that are selected get an event of
-that name, which Node clients emit as a message; the one argument, an object, is its data. With
---broadcast every peer of the hub gets it.`,
+that name, which Node clients emit as a message; the one argument, any JSON or else a string, is the
+data of that message. With --broadcast every peer of the hub gets it.`,
 		Example: `  pithos send counter.add -- 5
   pithos send cache.flush --all
   pithos send --event reload --selector appName=shop -- '{"force":true}'

@@ -3,8 +3,10 @@ package main
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"encoding/json"
 	"io"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -257,6 +259,8 @@ func TestSend(t *testing.T) {
 		{[]string{"counter.add", "--all"}, " add []"},
 		{[]string{"--event", "reload", "--selector", "appName=shop", "--", `{"a":1}`},
 			`reload  {"a":1}`},
+		{[]string{"--event", "level", "--selector", "appName=shop", "--", "5"}, "level  5"},
+		{[]string{"--event", "level", "--selector", "appName=shop", "high"}, `level  "high"`},
 		{[]string{"--event", "stop", "--broadcast"}, "stop  "},
 	} {
 		r := pithos("", append([]string{"send"}, s.args...)...)
@@ -275,5 +279,42 @@ func TestSend(t *testing.T) {
 	} {
 		r := pithos("", append([]string{"send"}, strings.Fields(s.args)...)...)
 		require.Equal(t, result{1, "", "pithos: " + s.want + "\n"}, r, s.args)
+	}
+}
+
+// TestSendEventToPandora sends events to a peer of Pandora's: any JSON is the data of the message.
+func TestSendEventToPandora(t *testing.T) {
+	require.NotContains(t, pithos("", "send", "--help").stdout, "an object, is its data")
+	conn, err := net.Dial("unix", serveHub(t))
+	require.NoError(t, err)
+	defer conn.Close()
+	require.NoError(t, conn.SetDeadline(time.Now().Add(20*time.Second)))
+	online := `{"action":"PANDORA_HUB_ACTION_ONLINE_UP","data":{"host":{"appName":"old"}}}`
+	head := binary.BigEndian.AppendUint32([]byte{0, 0, 0, 0, 1}, uint32(len(online)))
+	_, err = conn.Write(append(head, online...))
+	require.NoError(t, err)
+	for argument, want := range map[string]string{
+		"5": "5", "high": `"high"`, "[1]": "[1]", "null": "null", `{"a":1}`: `{"a":1}`,
+	} {
+		r := pithos("", "send", "--event", "level", "--broadcast", "--", argument)
+		require.Equal(t, result{}, r, argument)
+		var body struct {
+			Action string
+			Data   struct {
+				Action string
+				Data   json.RawMessage
+			}
+		}
+		for body.Action != "PANDORA_HUB_ACTION_MSG_DOWN" { // the first is the answer to online
+			head := make([]byte, 9)
+			_, err = io.ReadFull(conn, head)
+			require.NoError(t, err)
+			text := make([]byte, binary.BigEndian.Uint32(head[5:]))
+			_, err = io.ReadFull(conn, text)
+			require.NoError(t, err)
+			require.NoError(t, json.Unmarshal(text, &body), "%s", text)
+		}
+		require.Equal(t, "level", body.Data.Action)
+		require.JSONEq(t, want, string(body.Data.Data))
 	}
 }
