@@ -9,6 +9,7 @@ import (
 	"io"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/spf13/cobra"
 
@@ -56,8 +57,8 @@ method goes to standard error, and the exit code is 1.`,
 	k.to.register(cmd)
 	flags := cmd.Flags()
 	flags.BoolVar(&k.all, "all", false, "call everybody who is selected")
-	flags.BoolVar(&k.json, "json", false, "print an object with the result, or the error, and the "+
-		"time that the call took")
+	flags.BoolVar(&k.json, "json", false, "print an object with the result, as result_base64 "+
+		"if it is not UTF-8, or the error, and the time that the call took")
 	flags.DurationVar(&k.timeout, "timeout", 5*time.Second, "longest time to wait for the result")
 	return cmd
 }
@@ -66,6 +67,7 @@ method goes to standard error, and the exit code is 1.`,
 type outcome struct {
 	Peer   uint64          `json:"peer,omitempty"`
 	Result json.RawMessage `json:"result,omitempty"`
+	Base64 []byte          `json:"result_base64,omitempty"` // a result that is not UTF-8
 	Error  *outcomeError   `json:"error,omitempty"`
 	TookUs float64         `json:"took_us"`
 }
@@ -124,8 +126,12 @@ func (k *caller) fail(ctx context.Context, c *hub.Client, begun time.Time, err e
 // print prints a result: JSON on a line, or, when it is none, as it is.
 func (k *caller) print(o outcome) error {
 	if k.json {
-		if o.Error == nil {
+		switch {
+		case o.Error != nil:
+		case utf8.Valid(o.Result):
 			o.Result = asJSON(o.Result)
+		default: // JSON has no other way to say it without loss
+			o.Base64, o.Result = o.Result, nil
 		}
 		return json.NewEncoder(k.out).Encode(o)
 	}
@@ -136,7 +142,7 @@ func (k *caller) print(o outcome) error {
 	return err
 }
 
-// asJSON is a result as a value of JSON: itself, a string when it is text, or null.
+// asJSON is a result in UTF-8 as a value of JSON: itself, a string when it is text, or null.
 func asJSON(result []byte) json.RawMessage {
 	if len(result) == 0 {
 		return json.RawMessage("null")

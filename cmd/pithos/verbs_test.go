@@ -12,6 +12,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/stretchr/testify/require"
 
@@ -71,6 +72,10 @@ func mathMethods(r *transport.Request) {
 		_ = r.Reply(nil)
 	case "text":
 		_ = r.Reply([]byte("no JSON"))
+	case "bytes":
+		_ = r.Reply([]byte("a\xff\x00"))
+	case "quoted":
+		_ = r.Reply([]byte("\"\xff\""))
 	case "wild":
 		_ = r.Fail(wire.CodeFailed, "\x1b]0;mine\a\n\tred")
 	case "wait":
@@ -112,12 +117,14 @@ func TestCall(t *testing.T) {
 	}{
 		{"math.text", `"result":"no JSON"`}, {"math.nothing", `"result":null`},
 		{"math.args", `"result":[]`},
+		{"math.bytes", `{"result_base64":"Yf8A",`}, {"math.quoted", `{"result_base64":"Iv8i",`},
 	} {
 		r := pithos("", "call", c.method, "--json")
 		require.Zero(t, r.code, r.stderr)
 		require.Contains(t, r.stdout, c.want)
 		require.Contains(t, r.stdout, `"took_us":`)
 		require.True(t, json.Valid([]byte(r.stdout)))
+		require.True(t, utf8.ValidString(r.stdout))
 	}
 }
 
