@@ -78,7 +78,10 @@ func TestR31Inside(t *testing.T) {
 		for _, m := range in.Methods {
 			inside += int(m.Inside)
 		}
-		return inside == 2
+		for _, p := range in.Peers { // they are read before, perhaps without the last call
+			inside += p.Inside
+		}
+		return inside == 4
 	})
 	requireInside(t, &in)
 	requireTables(t)
