@@ -8,6 +8,9 @@
 // Folders are watched with all that is below them, also what is made later, but for those whose
 // names begin with a dot and for node_modules. Of a folder that nobody has named expressly only
 // files that look like sources count, so that what a process writes there does not restart it.
+//
+// Of what is not there yet the nearest folder that is there is watched, until it comes. What is
+// removed and made again as a whole, a folder that was named, is not found again.
 package watch
 
 import (
@@ -61,8 +64,10 @@ type Watcher struct {
 	warn func(error)
 	done chan struct{}
 
-	mu    sync.Mutex
-	rules []Rule // guarded by mu
+	mu      sync.Mutex      // held over calls of the system, for which only Set and run would wait
+	rules   []Rule          // guarded by mu
+	folders map[string]bool // that are watched for the rules; guarded by mu
+	faults  []error         // for warn; guarded by mu
 }
 
 // New starts to watch. warn gets what cannot be watched, which is not fatal: from New, and later
@@ -78,15 +83,31 @@ func New(rules []Rule, warn func(error)) (*Watcher, error) {
 	return w, nil
 }
 
-// Set replaces the rules. Changes that happened before may be reported by the old ones.
+// Set replaces the rules, and watches no more what only the old ones wanted. Changes that happened
+// before may be reported by the old ones.
 func (w *Watcher) Set(rules []Rule) {
 	w.mu.Lock()
-	w.rules = rules
-	w.mu.Unlock()
+	w.rules, w.folders = rules, make(map[string]bool)
 	for _, r := range rules {
 		for _, p := range r.Paths {
-			w.add(p, true)
+			w.addRootLocked(p, true)
 		}
+	}
+	for _, folder := range w.fs.WatchList() {
+		if !w.folders[folder] {
+			_ = w.fs.Remove(folder) // it may be gone already
+		}
+	}
+	w.unlock()
+}
+
+// unlock tells what cannot be watched, without the lock.
+func (w *Watcher) unlock() {
+	faults := w.faults
+	w.faults = nil
+	w.mu.Unlock()
+	for _, err := range faults {
+		w.warn(err)
 	}
 }
 
@@ -102,21 +123,40 @@ func (w *Watcher) Close() error {
 	return err
 }
 
-// add watches the folder at path and all below it, and returns the files that it has met there:
-// what comes to a folder before it is watched has no event. Of a file, if root says that it was
-// named, it watches the folder that it is in, since editors replace files by new ones.
-func (w *Watcher) add(path string, root bool) (files []string) {
+// addRootLocked watches a path that was named, and returns the files that it has met there. Of a
+// file it watches the folder that it is in, since editors replace files by new ones; of what is not
+// there, the nearest folder that is. first has it say so.
+func (w *Watcher) addRootLocked(path string, first bool) (files []string) {
 	st, err := os.Stat(path)
-	if err != nil {
-		if root {
-			w.warn(err)
-		}
-		return nil
+	if err == nil && st.IsDir() {
+		return w.addLocked(path)
 	}
-	if !st.IsDir() {
-		if root {
-			w.watch(filepath.Dir(path))
+	if err == nil {
+		w.watchLocked(filepath.Dir(path))
+		return []string{path}
+	}
+	if first {
+		w.faults = append(w.faults, err)
+	}
+	next := path // the first part of path that is not there
+	for folder := filepath.Dir(path); folder != next; folder = filepath.Dir(folder) {
+		if st, err := os.Stat(folder); err == nil && st.IsDir() {
+			w.watchLocked(folder)
+			break
 		}
+		next = folder
+	}
+	st, err = os.Stat(next)
+	if err == nil && (st.IsDir() || next == path) { // it came before its folder was watched
+		return w.addRootLocked(path, false)
+	}
+	return nil
+}
+
+// addLocked watches the folder at path and all below it, and returns the files that it has met
+// there: what comes to a folder before it is watched has no event.
+func (w *Watcher) addLocked(path string) (files []string) {
+	if st, err := os.Stat(path); err != nil || !st.IsDir() {
 		return nil
 	}
 	_ = filepath.WalkDir(path, func(name string, d fs.DirEntry, err error) error {
@@ -127,16 +167,18 @@ func (w *Watcher) add(path string, root bool) (files []string) {
 		case name != path && unwatched(d.Name()):
 			return fs.SkipDir
 		default:
-			w.watch(name)
+			w.watchLocked(name)
 		}
 		return nil
 	})
 	return files
 }
 
-func (w *Watcher) watch(folder string) {
+func (w *Watcher) watchLocked(folder string) {
+	folder = filepath.Clean(folder)
+	w.folders[folder] = true
 	if err := w.fs.Add(folder); err != nil {
-		w.warn(&fs.PathError{Op: "watch", Path: folder, Err: err})
+		w.faults = append(w.faults, &fs.PathError{Op: "watch", Path: folder, Err: err})
 	}
 }
 
@@ -188,12 +230,12 @@ func (w *Watcher) take(e fsnotify.Event, names, paths map[string]bool) bool {
 		return false
 	}
 	changed := []string{e.Name}
-	if e.Op.Has(fsnotify.Create) && !unwatched(filepath.Base(e.Name)) {
-		changed = append(changed, w.add(e.Name, false)...)
-	}
 	matters := false
 	w.mu.Lock()
-	defer w.mu.Unlock()
+	defer w.unlock()
+	if e.Op.Has(fsnotify.Create) {
+		changed = append(changed, w.cameLocked(e.Name)...)
+	}
 	for _, path := range changed {
 		for _, r := range w.rules {
 			if r.matches(path) {
@@ -202,6 +244,36 @@ func (w *Watcher) take(e fsnotify.Event, names, paths map[string]bool) bool {
 		}
 	}
 	return matters
+}
+
+// cameLocked watches what is new at path, if it is anybody's, and returns the files that it has met
+// there. Folders on the way to what a rule names are new ones, too.
+func (w *Watcher) cameLocked(path string) (files []string) {
+	for _, r := range w.rules {
+		for _, root := range r.Paths {
+			if root = filepath.Clean(root); strings.HasPrefix(root, path+"/") {
+				files = append(files, w.addRootLocked(root, false)...)
+			}
+		}
+	}
+	if w.belowLocked(path) {
+		files = append(files, w.addLocked(path)...)
+	}
+	return files
+}
+
+// belowLocked says whether path is what a rule names, or in a folder that it names.
+func (w *Watcher) belowLocked(path string) bool {
+	for _, r := range w.rules {
+		for _, root := range r.Paths {
+			root = filepath.Clean(root)
+			if path == root || strings.HasPrefix(path, strings.TrimSuffix(root, "/")+"/") &&
+				!unwatched(filepath.Base(path)) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // matches says whether a change at path matters to r.

@@ -1,6 +1,7 @@
 package watch_test
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"testing"
@@ -116,10 +117,43 @@ func TestSet(t *testing.T) {
 	one, two := t.TempDir(), t.TempDir()
 	w := start(t, watch.Rule{Name: "one", Paths: []string{one}})
 	w.Set([]watch.Rule{{Name: "two", Paths: []string{two}}})
+	require.Equal(t, []string{two}, w.Watched())
 	write(t, one, "a.go")
 	write(t, two, "b.go")
 	require.Equal(t, watch.Change{Names: []string{"two"},
 		Paths: []string{filepath.Join(two, "b.go")}}, next(t, w))
+}
+
+// TestComesLater watches what is not there yet: a file, one in folders that are missing, and a
+// folder.
+func TestComesLater(t *testing.T) {
+	dir := t.TempDir()
+	file, deep := filepath.Join(dir, "a.txt"), filepath.Join(dir, "x", "y", "b.txt")
+	folder := filepath.Join(dir, "v", "w")
+	missing := 0
+	w, err := watch.New([]watch.Rule{{Name: "file", Paths: []string{file}},
+		{Name: "deep", Paths: []string{deep}}, {Name: "folder", Paths: []string{folder}}},
+		func(err error) {
+			require.True(t, errors.Is(err, os.ErrNotExist) || missing == 3, "%v", err)
+			missing++
+		})
+	require.NoError(t, err)
+	defer func() { require.NoError(t, w.Close()) }()
+	require.Equal(t, 3, missing)
+	for range 2 { // it comes, then changes
+		write(t, file)
+		require.Equal(t, watch.Change{Names: []string{"file"}, Paths: []string{file}}, next(t, w))
+		write(t, deep)
+		require.Equal(t, watch.Change{Names: []string{"deep"}, Paths: []string{deep}}, next(t, w))
+		write(t, folder, "z", "c.txt")
+		require.Contains(t, next(t, w).Paths, filepath.Join(folder, "z", "c.txt"))
+	}
+	write(t, dir, "x", "other.txt") // is nobody's
+	write(t, file)
+	require.Equal(t, watch.Change{Names: []string{"file"}, Paths: []string{file}}, next(t, w))
+	w.Set([]watch.Rule{{Name: "file", Paths: []string{file}},
+		{Name: "never", Paths: []string{filepath.Join(file, "x")}}}) // in a file
+	require.Equal(t, []string{dir}, w.Watched())
 }
 
 func TestMissing(t *testing.T) {
