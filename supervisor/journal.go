@@ -193,11 +193,7 @@ func (j *journal) writeFile(batch []byte) {
 // append writes to the file, which it opens again after an error.
 func (j *journal) append(b []byte) (int, error) {
 	if j.file == nil {
-		p := j.policy
-		j.file = &timberjack.Logger{
-			Filename: p.File, MaxSize: int(p.MaxSize / mebi), MaxBackups: p.MaxFiles,
-			Compression: map[bool]string{false: "none", true: "gzip"}[p.Compress],
-		}
+		j.file = j.policy.open()
 	}
 	n, err := j.file.Write(b)
 	if err != nil {
@@ -205,6 +201,19 @@ func (j *journal) append(b []byte) (int, error) {
 		j.file = nil
 	}
 	return n, err
+}
+
+// Open returns a writer to the file of p, which it rotates as that of a process. It opens the file
+// with the first write.
+func (p LogPolicy) Open() io.WriteCloser {
+	return p.whole(func(string, ...any) {}).open()
+}
+
+func (p LogPolicy) open() *timberjack.Logger {
+	return &timberjack.Logger{
+		Filename: p.File, MaxSize: int(p.MaxSize / mebi), MaxBackups: p.MaxFiles,
+		Compression: map[bool]string{false: "none", true: "gzip"}[p.Compress],
+	}
 }
 
 func (j *journal) writeSink(batch []byte) {

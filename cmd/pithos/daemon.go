@@ -132,7 +132,7 @@ type done struct {
 
 func newDaemon(s *socketFlag) *cobra.Command {
 	d := &daemonFlag{socket: s}
-	var logs string
+	var logs, file string
 	cmd := &cobra.Command{
 		Use:   "daemon",
 		Short: "Be the daemon, in the foreground",
@@ -148,7 +148,13 @@ listens at one socket; a second one refuses.`,
 			signals := make(chan os.Signal, 2)
 			signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
 			defer signal.Stop(signals)
-			log, err := (&hubFlags{logs: logs}).logger(cmd.ErrOrStderr())
+			out := cmd.ErrOrStderr()
+			if file != "" {
+				to := openDaemonLog(file, os.Stderr)
+				defer to.Close()
+				out = to
+			}
+			log, err := (&hubFlags{logs: logs}).logger(out)
 			if err != nil {
 				return err
 			}
@@ -156,7 +162,9 @@ listens at one socket; a second one refuses.`,
 		},
 	}
 	d.register(cmd)
-	cmd.Flags().StringVar(&logs, "log", "text", "form of the log on standard error: text, json")
+	cmd.Flags().StringVar(&logs, "log", "text", "form of the log: text, json")
+	cmd.Flags().StringVar(&file, "log-file", "", "write the log to this file, of which 5 old ones "+
+		"of 10 MiB are kept, and not to standard error")
 	return cmd
 }
 
@@ -229,7 +237,7 @@ func (d *daemonFlag) spawn(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	cmd := exec.Command(self, "daemon")
+	cmd := exec.Command(self, "daemon", "--log-file", path)
 	if d.path != "" || os.Getenv(daemonVariable) != "" {
 		cmd.Args = append(cmd.Args, "--daemon", address)
 	}
@@ -270,7 +278,10 @@ func (d *daemonFlag) spawn(ctx context.Context) error {
 // logSince returns what was written to a log from that place on.
 func logSince(path string, begin int64) string {
 	b, err := os.ReadFile(path)
-	if err != nil || int64(len(b)) <= begin {
+	if int64(len(b)) < begin { // it was rotated
+		begin = 0
+	}
+	if err != nil || int64(len(b)) == begin {
 		return "its log is " + path
 	}
 	return strings.TrimPrefix(strings.TrimSpace(string(b[begin:])), "pithos: ")

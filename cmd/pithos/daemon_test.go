@@ -5,12 +5,14 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -225,6 +227,47 @@ func killDaemon(t *testing.T) {
 	require.NoError(t, json.Unmarshal(text, &state))
 	require.NoError(t, syscallKill(state.PID))
 	requireDead(t, strconv.Itoa(state.PID))
+}
+
+// TestDaemonLogRotates starts a daemon whose log is about to be full. Old ones are kept, but not
+// all, and its last words go where it writes.
+func TestDaemonLogRotates(t *testing.T) {
+	dir := background(t, "name: a\nprocesses: {x: {command: sleep 1000}}")
+	folder := filepath.Join(os.Getenv("XDG_STATE_HOME"), "pithos")
+	path := filepath.Join(folder, "daemon.log")
+	require.NoError(t, os.MkdirAll(folder, 0o700))
+	full := strings.Repeat("a line of old\n", 10<<20/14)
+	putFile(t, full, path)
+	for i := range 7 {
+		putFile(t, "", folder, fmt.Sprintf("daemon-2026-01-0%dT00-00-00.000-size.log", i+1))
+	}
+	succeeds(t, "start", dir)
+	await(t, func() bool {
+		old, err := filepath.Glob(filepath.Join(folder, "daemon-*.log"))
+		require.NoError(t, err)
+		return len(old) == 5
+	})
+	text, err := os.ReadFile(path)
+	require.NoError(t, err)
+	require.Less(t, len(text), 1<<20)
+	require.Contains(t, string(text), "msg=started app=a")
+	old, err := filepath.Glob(filepath.Join(folder, "daemon-*.log"))
+	require.NoError(t, err)
+	kept, err := os.ReadFile(slices.Max(old))
+	require.NoError(t, err)
+	require.True(t, strings.HasPrefix(string(kept), full), "nothing is lost")
+	if runtime.GOOS != "linux" {
+		return
+	}
+	c, err := daemon.Dial(t.Context(), filepath.Join(os.Getenv("XDG_RUNTIME_DIR"), "pithos",
+		"daemon.sock"))
+	require.NoError(t, err)
+	hello, err := c.Hello(t.Context())
+	require.NoError(t, err)
+	require.NoError(t, c.Close())
+	stderr, err := os.Readlink(fmt.Sprintf("/proc/%d/fd/2", hello.PID))
+	require.NoError(t, err)
+	require.Equal(t, path, stderr)
 }
 
 // TestDaemonSecond wants a second daemon to refuse, and one in the foreground to end by a signal.
