@@ -224,7 +224,9 @@ func TestRefusedIsNotCopied(t *testing.T) {
 			drop() // buffers find their sizes
 			before := allocated()
 			drop()
-			require.Less(t, allocated()-before, uint64(n*size/2))
+			if !hub.RaceDetector { // where sync.Pool forgets at random
+				require.Less(t, allocated()-before, uint64(n*size/2))
+			}
 			require.Equal(t, 4, peerNamed(t, h, "sluggard").Queued, "what waits waits on")
 			require.Zero(t, h.Stats().Refused)
 			s.release()
