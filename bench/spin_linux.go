@@ -119,7 +119,7 @@ func (s *spinner) judge(now, before time.Duration) bool {
 // bear says whether there have not been too many yields in a row that let others run.
 func (s *spinner) bear() bool {
 	if !s.shared {
-		s.inRow, s.patience = 0, firstPatience
+		s.inRow, s.patience = 0, max(s.patience-1, firstPatience)
 		return true
 	}
 	if s.inRow++; s.inRow < s.patience {

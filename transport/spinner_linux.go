@@ -16,7 +16,7 @@ const (
 	goschedAfter  = 20 * time.Microsecond  // a turn of polling ends in runtime.Gosched after this
 	goschedYields = 16                     // or after so many yields
 	firstPatience = 16                     // such yields in a row end the spin, twice as many
-	maxPatience   = 1024                   // the next time, up to this
+	maxPatience   = 1024                   // the next time, up to this; others take one off
 	slowYield     = 50 * time.Microsecond  // a yield that took longer ends the spin,
 	hogYield      = 400 * time.Microsecond // one that took so long is what a busy process takes:
 	slowWeight    = 8                      // it adds this to the suspicion, a fast one
@@ -109,14 +109,16 @@ func (s *spinner) giveWay(before int64) bool {
 // processor one has to sleep for the kernel to find another one for it, as it moves nobody who has
 // run just now.
 func (s *spinner) bear() bool {
+	s.patience = max(s.patience, firstPatience)
 	if !s.shared {
-		s.inRow, s.patience = 0, 0
+		s.inRow = 0
+		s.patience--
 		return true
 	}
-	if s.inRow++; s.inRow < max(s.patience, firstPatience) {
+	if s.inRow++; s.inRow < s.patience {
 		return true
 	}
-	s.inRow, s.patience = 0, min(2*max(s.patience, firstPatience), maxPatience)
+	s.inRow, s.patience = 0, min(2*s.patience, maxPatience)
 	s.until = 0
 	s.misses.Add(1)
 	return false

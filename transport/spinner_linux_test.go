@@ -107,7 +107,7 @@ func TestSpinsThatPayYield(t *testing.T) {
 }
 
 // Of two that share a processor one sleeps now and then, so that the kernel can part them; more and
-// more seldom where it does not, and as at first when they were apart.
+// more seldom where it does not, and as at first when they have been apart for long.
 func TestSharersSleep(t *testing.T) {
 	var s spinner
 	bears := func() (n int) {
@@ -123,8 +123,15 @@ func TestSharersSleep(t *testing.T) {
 	}
 	require.Equal(t, maxPatience, bears())
 	require.Equal(t, maxPatience, bears())
-	s.shared = false
-	require.True(t, s.bear())
+	apart := func(yields int) {
+		s.shared = false
+		for range yields {
+			require.True(t, s.bear())
+		}
+	}
+	apart(100)
+	require.Equal(t, maxPatience-100, bears())
+	apart(2 * maxPatience)
 	require.Equal(t, firstPatience, bears())
 }
 
