@@ -279,6 +279,8 @@ func (l *wardenLauncher) endLeft(left []*charge) {
 			if ours(e) {
 				again = true
 				signalIf(e, unix.SIGKILL, ours)
+			} else if inExec(pid) { // it may be ours, too
+				again = true
 			}
 		}
 		if !again {

@@ -58,6 +58,22 @@ func readTag(pid int) string {
 	return tag
 }
 
+// kthreadd is the parent of the kernel's own threads.
+const kthreadd = 2
+
+// inExec says whether the process is in the middle of execve(2): it has neither arguments nor an
+// environment then, which a kernel from 5.18 on lets no program be started without.
+func inExec(pid int) bool {
+	for _, name := range []string{"environ", "cmdline"} {
+		text, err := os.ReadFile(fmt.Sprintf("/proc/%d/%s", pid, name))
+		if err != nil || len(text) > 0 {
+			return false
+		}
+	}
+	e, ok := readEntry(pid)
+	return ok && e.state != 'Z' && e.state != 'X' && pid != kthreadd && e.parent != kthreadd
+}
+
 // children returns the pids of the children of a process.
 func children(pid int) []int {
 	threads, err := os.ReadDir(fmt.Sprintf("/proc/%d/task", pid))

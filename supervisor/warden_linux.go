@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"runtime/debug"
+	"slices"
 	"syscall"
 	"time"
 
@@ -336,20 +337,25 @@ func (w *warden) sweep() bool {
 }
 
 // gone says whether nothing of r is left. Its cgroup knows; without one the question is asked
-// twice: a list of children that end while it is read may lack one.
+// twice: a list of children that end while it is read may lack one. A process in the middle of
+// execve(2) may be one of r, too: it has no tag then.
 func (w *warden) gone(r *ward) bool {
 	if r.cgroup != "" {
 		return !populated(r.cgroup)
 	}
 	for range 2 {
-		if len(w.rest()[r]) > 0 {
+		rest := w.rest()
+		if len(rest[r]) > 0 || slices.ContainsFunc(rest[nil], func(e entry) bool {
+			return inExec(e.pid) || w.owner(e) == r // it was, a moment ago
+		}) {
 			return false
 		}
 	}
 	return true
 }
 
-// rest returns the living processes of each run, the leader among them.
+// rest returns the living processes of each run, the leader among them. Of those of nil it is not
+// known whose they are.
 func (w *warden) rest() map[*ward][]entry {
 	rest := make(map[*ward][]entry)
 	for _, e := range descendants(os.Getpid()) {

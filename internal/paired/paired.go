@@ -8,7 +8,6 @@
 package paired
 
 import (
-	"fmt"
 	"math/rand/v2"
 	"slices"
 	"testing"
@@ -66,6 +65,6 @@ func (c Costs) Report(b *testing.B) {
 	b.ReportMetric(c.quantile(0.25), "quarter-%")
 	b.ReportMetric(c.quantile(0.75), "three-quarters-%")
 	b.ReportMetric(0, "ns/op")
-	b.Log(fmt.Sprintf("cost %.2f %% (95 %% interval %.2f to %.2f) of %d quartets", c.Median(), low,
-		high, len(c)))
+	b.Logf("cost %.2f %% (95 %% interval %.2f to %.2f) of %d quartets", c.Median(), low, high,
+		len(c))
 }
