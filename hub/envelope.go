@@ -41,7 +41,7 @@ const maxAction = 256
 var (
 	envelopeKeys = []string{"action", "data"}
 	messageKeys  = []string{"remote", "broadcast", "needReply", "timeout", "host",
-		"propertyName"}
+		"propertyName", "action", "register"}
 )
 
 // The places of messageKeys.
@@ -52,6 +52,8 @@ const (
 	messageTimeout
 	messageHost
 	messageProperty
+	messageAction
+	messageRegister
 	numMessageKeys
 )
 

@@ -3,10 +3,13 @@ package hub
 import (
 	"encoding/json"
 	"fmt"
+	"reflect"
 	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/pithos-ipc/pithos/wire"
 )
 
 // provide connects a peer with an object of its own.
@@ -84,4 +87,86 @@ func TestInspectionAsJSON(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, string(want), string(got))
 	}
+}
+
+// R31: what one of Pandora's providers answers with success false is a failure, in the statistics
+// of the method and to a tap.
+func TestR31PandoraFailures(t *testing.T) {
+	c := newTestCore()
+	a, b := connect(t, c), provide(t, c, "cart")
+	tap := openTap(t, &c.taps, TapOptions{})
+	for _, pkg := range []string{
+		`{"success":true,"data":1}`, `{"success":false,"error":{"message":"no"}}`, `{"data":1}`,
+		`{"success":false,"error":{"name":"` + timeoutClass + `"}}`,
+	} {
+		id := a.up(`{"remote":{"objectName":"cart"},"needReply":true,"propertyName":"add"}`)
+		b.reply(b.one(), pkg)
+		require.Equal(t, fmt.Sprintf("response_callback_%d", id), a.one().action)
+	}
+	in := c.inspect(InspectOptions{Methods: true})
+	require.Len(t, in.Methods, 1)
+	require.EqualValues(t, 4, in.Methods[0].Calls)
+	require.EqualValues(t, 3, in.Methods[0].Failed)
+	var kinds []wire.TapKind
+	var codes []wire.Code
+	for _, r := range tapped(t, tap) {
+		if r.Kind == wire.TapReply || r.Kind == wire.TapError {
+			kinds, codes = append(kinds, r.Kind), append(codes, r.Code)
+		}
+	}
+	require.Equal(t, []wire.TapKind{wire.TapReply, wire.TapError, wire.TapError, wire.TapError},
+		kinds)
+	require.Equal(t, []wire.Code{wire.CodeOK, wire.CodeFailed, wire.CodeFailed, wire.CodeDeadline},
+		codes)
+}
+
+// What is asked of an object besides to call a method is counted under the name of the action: each
+// user may have topics of his own, and a name for each would leave none for the methods.
+func TestR31Actions(t *testing.T) {
+	c := newTestCore()
+	a, b := connect(t, c), provide(t, c, "cart")
+	tap := openTap(t, &c.taps, TapOptions{})
+	ask := func(message string) {
+		a.up(`{"remote":{"objectName":"cart"},"needReply":true,` + message + `}`)
+		b.reply(b.one(), `{"success":true}`)
+		a.one()
+	}
+	ask(`"action":"OBJECT_ACTION_INVOKE","propertyName":"add"`)
+	ask(`"action":"OBJECT_ACTION_GET_PROPERTY","propertyName":"total"`)
+	ask(`"action":"OBJECT_ACTION_INTROSPECT"`)
+	for i := range 300 {
+		ask(fmt.Sprintf(`"action":"OBJECT_ACTION_SUBSCRIBE","register":"topic-%d"`, i))
+	}
+	var counted []string
+	for _, m := range c.inspect(InspectOptions{Methods: true}).Methods {
+		counted = append(counted, fmt.Sprint(m.Method, " ", m.Calls))
+	}
+	require.ElementsMatch(t, []string{"add 1", ActionGetProperty + " 1", ActionIntrospect + " 1",
+		ActionSubscribe + " 300"}, counted)
+	var called []string
+	for _, r := range tapped(t, tap)[:8] {
+		if r.Kind == wire.TapCall {
+			called = append(called, string(r.Method))
+		}
+	}
+	require.Equal(t, []string{"add", "total", ActionIntrospect, "topic-0"}, called)
+}
+
+// Every counter is a metric, and has a name in JSON.
+func TestStatsNames(t *testing.T) {
+	var s Stats
+	v := reflect.ValueOf(&s).Elem()
+	counters := 0
+	for i := range v.NumField() {
+		require.Regexp(t, "^[a-z_]+$", v.Type().Field(i).Tag.Get("json"))
+		if f := v.Field(i); f.Kind() == reflect.Uint64 {
+			f.SetUint(uint64(i))
+			counters++
+		}
+	}
+	seen := make(map[uint64]bool)
+	for _, n := range s.Counters() {
+		seen[n] = true
+	}
+	require.Len(t, seen, counters)
 }

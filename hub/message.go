@@ -113,7 +113,7 @@ func (c *core) down1(p *peer, t *turn, r *route, to *target, b *batch, id uint32
 	c.stats.delivered.Add(1)
 	var f *flight
 	if need {
-		f = c.newFlight(p, r, to, r.object.method(t.text(js.Field(raw, "propertyName"))))
+		f = c.newFlight(p, r, to, r.object.method(t.counted()))
 		f.ask.id, f.ask.batch = id, b
 		f.ask.host = append(f.ask.host[:0], t.message[messageHost]...)
 	}
@@ -204,7 +204,7 @@ func (c *core) openLocked(p *peer, t *turn, r *route, id uint32, all bool) (*bat
 	}
 	wait := parseTimeout(t.message[messageTimeout])
 	wait.keep()
-	m := r.object.method(t.text(t.message[messageProperty]))
+	m := r.object.method(t.counted())
 	now := c.arrived(p)
 	for _, to := range t.found.peers {
 		call := c.pending.open(p, id, to, wait, now)
@@ -241,7 +241,7 @@ func (c *core) down(jobs []job, p *peer, t *turn, r *route, raw []byte) {
 func (c *core) passDown(taps *[]*Tap, p *peer, t *turn, r *route, raw []byte) {
 	e := passage{kind: callKind(!js.Truthy(t.message[messageNeedReply])), at: c.arrived(p),
 		id: t.id, from: p, copies: 1, object: r.name(), payload: raw,
-		method: t.text(t.message[messageProperty])}
+		method: t.called()}
 	if r == nil || len(t.found.targets) == 0 {
 		e.copies = len(t.found.targets)
 		e.pass(taps)
@@ -253,8 +253,29 @@ func (c *core) passDown(taps *[]*Tap, p *peer, t *turn, r *route, raw []byte) {
 	}
 }
 
+// called is the method that the message calls, or else what it asks for, as calledBy says of native
+// ones.
+func (t *turn) called() []byte {
+	for _, k := range [...]int{messageProperty, messageRegister} {
+		if name := t.text(t.message[k]); len(name) > 0 {
+			return name
+		}
+	}
+	return t.text(t.message[messageAction])
+}
+
+// counted is the method under which the message is counted, as countedBy says of native ones.
+func (t *turn) counted() []byte {
+	a := t.text(t.message[messageAction])
+	if len(a) == 0 || string(a) == ActionInvoke {
+		return t.text(t.message[messageProperty])
+	}
+	return a
+}
+
 // answer hands the reply package of a provider to the caller that waits for it.
 func (c *core) answer(p *peer, t *turn, id uint32, pkg []byte) {
+	o := parseOutcome(pkg)
 	c.mu.Lock()
 	call := p.waiting[id]
 	if call == nil {
@@ -264,11 +285,11 @@ func (c *core) answer(p *peer, t *turn, id uint32, pkg []byte) {
 	}
 	at := c.arrived(p)
 	ask, took, method := call.ask, at-call.start, call.method
-	c.forgetCallLocked(call, at, false)
+	c.forgetCallLocked(call, at, o.code != wire.CodeOK)
 	c.unlock()
 	c.stats.replies.Add(1)
 	if taps := c.taps.on(); taps != nil && !spent(taps) {
-		e := passage{kind: wire.TapReply, at: at, id: id, from: p, to: ask.peer, copies: 1,
+		e := passage{kind: replyKind(o.code != wire.CodeOK), code: o.code, at: at, id: id, from: p, to: ask.peer, copies: 1,
 			payload: pkg, took: took}
 		e.object, e.called = method.names()
 		e.sent = ask.id
@@ -278,7 +299,7 @@ func (c *core) answer(p *peer, t *turn, id uint32, pkg []byte) {
 		e.pass(taps)
 	}
 	if ask.peer.member != nil {
-		c.answerNative(&ask, p, pkg)
+		c.answerNative(&ask, p, o)
 		return
 	}
 	if ask.batch != nil {

@@ -146,7 +146,7 @@ func (c *core) toPandora(p *peer, r *transport.Request, o *outgoing, route *rout
 	if b == nil {
 		ask.held = r.Hold(c, ticket)
 	}
-	m := route.object.method(calledBy(r))
+	m := route.object.method(countedBy(r))
 	c.mu.Lock()
 	if to.peer.gone.Load() || c.closed {
 		c.unlock()
@@ -185,30 +185,42 @@ func (c *core) Canceled(ticket uint64, cause error) {
 	c.deliver(jobs)
 }
 
-// answerNative hands the reply package of a provider of Pandora's to a native caller.
-func (c *core) answerNative(ask *asker, from *peer, pkg []byte) {
+// outcome is what a reply package of Pandora's says: the data, or with a code other than CodeOK why
+// there is none.
+type outcome struct {
+	data, why []byte
+	code      wire.Code
+}
+
+func parseOutcome(pkg []byte) outcome {
 	var fields [3][]byte
 	js.Fields(pkg, replyKeys, fields[:])
 	success, data, why := fields[0], fields[1], fields[2]
-	if len(pkg) == 0 || js.Truthy(success) {
-		if ask.batch != nil {
-			ask.batch.addResult(c, from.seq, wire.CodeOK, data)
-		} else {
-			answerHeld(ask.held, data)
-		}
-		return
-	}
-	code := wire.CodeFailed
-	if js.Is(js.Field(why, "name"), timeoutClass) {
-		code = wire.CodeDeadline
-	}
-	if len(why) == 0 {
+	switch {
+	case len(pkg) == 0 || js.Truthy(success):
+		return outcome{data: data}
+	case len(why) == 0:
 		why = pkg
 	}
-	ask.fail(c, from, code, string(why))
+	if js.Is(js.Field(why, "name"), timeoutClass) {
+		return outcome{why: why, code: wire.CodeDeadline}
+	}
+	return outcome{why: why, code: wire.CodeFailed}
 }
 
 var replyKeys = []string{"success", "data", "error"}
+
+// answerNative hands the reply of a provider of Pandora's to a native caller.
+func (c *core) answerNative(ask *asker, from *peer, o outcome) {
+	switch {
+	case o.code != wire.CodeOK:
+		ask.fail(c, from, o.code, string(o.why))
+	case ask.batch != nil:
+		ask.batch.addResult(c, from.seq, wire.CodeOK, o.data)
+	default:
+		answerHeld(ask.held, o.data)
+	}
+}
 
 // downNative sends a message of Pandora's to a native provider. f is nil where no reply is due, r
 // where nobody else can do instead.

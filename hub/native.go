@@ -227,6 +227,15 @@ func calledBy(r *transport.Request) []byte {
 	return r.Action()
 }
 
+// countedBy is the method under which r is counted: other actions than to call one by their own
+// names, as there is no end of topics.
+func countedBy(r *transport.Request) []byte {
+	if a := r.Action(); len(a) > 0 && string(a) != ActionInvoke {
+		return a
+	}
+	return r.Method()
+}
+
 // nobody answers a call whose route finds nobody.
 func (c *core) nobody(p *peer, r *transport.Request, route *route) {
 	c.stats.notFound.Add(1)
@@ -267,7 +276,7 @@ func (c *core) forwardTo(p *peer, r *transport.Request, o *outgoing, route *rout
 		c.post(route, to, m)
 		return
 	}
-	f := c.newFlight(p, route, to, route.object.method(calledBy(r)))
+	f := c.newFlight(p, route, to, route.object.method(countedBy(r)))
 	if f.ask.batch = b; b == nil {
 		f.ask.held = r.Hold(f, f.ticket)
 	} else {

@@ -4,26 +4,26 @@ import "sync/atomic"
 
 // Stats are counters and gauges of a Hub. Counters only grow.
 type Stats struct {
-	Peers     int // gauge: connections that are Pandora's, or have said nothing yet
-	Selectors int // gauge: in the route table
-	Pending   int // gauge: calls without a reply
+	Peers     int `json:"peers"`     // gauge: connections
+	Selectors int `json:"selectors"` // gauge: in the route table
+	Pending   int `json:"pending"`   // gauge: calls without a reply
 
-	Messages    uint64 // MSG_UP taken in
-	Broadcasts  uint64 // of these, to everybody
-	Delivered   uint64 // MSG_DOWN handed to a connection
-	Replies     uint64 // of providers, that somebody was waiting for
-	LateReplies uint64 // of providers, that nobody was waiting for
-	NotFound    uint64 // messages whose selector found nobody
-	TimedOut    uint64 // calls that had no reply in time
-	Lost        uint64 // calls that failed because their provider went away
-	Refused     uint64 // calls and selectors over a limit
-	Canceled    uint64 // calls that their native caller took back
-	Dropped     uint64 // oneways that a native provider did not take
-	Rerouted    uint64 // calls that waited for a provider that was taken back, and went to another
-	Slow        uint64 // times that a native provider was found too slow
-	Ignored     uint64 // bodies without an action that the hub knows
-	Invalid     uint64 // bodies that were not JSON; each has cost its connection
-	Cut         uint64 // connections ended because they did not take what was sent to them
+	Messages    uint64 `json:"messages"`     // calls and oneways taken in
+	Broadcasts  uint64 `json:"broadcasts"`   // of these, to everybody
+	Delivered   uint64 `json:"delivered"`    // of them handed to a connection, for each receiver
+	Replies     uint64 `json:"replies"`      // of providers, that somebody was waiting for
+	LateReplies uint64 `json:"late_replies"` // of providers, that nobody was waiting for
+	NotFound    uint64 `json:"not_found"`    // messages whose selector found nobody
+	TimedOut    uint64 `json:"timed_out"`    // calls that had no reply in time
+	Lost        uint64 `json:"lost"`         // calls that failed because their provider went away
+	Refused     uint64 `json:"refused"`      // calls and selectors over a limit
+	Canceled    uint64 `json:"canceled"`     // calls that their native caller took back
+	Dropped     uint64 `json:"dropped"`      // oneways that a native provider did not take
+	Rerouted    uint64 `json:"rerouted"`     // waiting calls that went to another provider
+	Slow        uint64 `json:"slow"`         // times that a native provider was found too slow
+	Ignored     uint64 `json:"ignored"`      // bodies without an action that the hub knows
+	Invalid     uint64 `json:"invalid"`      // bodies that were not JSON; it cost the connection
+	Cut         uint64 `json:"cut"`          // connections ended that took nothing any more
 }
 
 // Counters are the counters by name, as a metric calls them.
@@ -33,7 +33,7 @@ func (s *Stats) Counters() map[string]uint64 {
 		"reply": s.Replies, "late_reply": s.LateReplies, "not_found": s.NotFound,
 		"timed_out": s.TimedOut, "lost": s.Lost, "refused": s.Refused, "canceled": s.Canceled,
 		"dropped": s.Dropped, "slow_consumer": s.Slow, "ignored": s.Ignored, "invalid": s.Invalid,
-		"cut_off": s.Cut,
+		"cut_off": s.Cut, "rerouted": s.Rerouted,
 	}
 }
 
