@@ -34,6 +34,7 @@ type Route struct {
 	state    atomic.Pointer[resolved] // nil: not yet
 
 	resolving chan struct{} // a token for who asks the hub
+	holders   int           // who have it from Client.Route; guarded by Client.mu
 
 	paused atomic.Bool // set and cleared under mu
 	mu     sync.Mutex
@@ -47,7 +48,9 @@ type resolved struct {
 	handle  uint64
 }
 
-// Route returns the route to s. It is made once and lives as long as the client.
+// Route returns the route to s. It is made once, and lives as long as the client, or until all who
+// have asked for it have released it: that is for selectors of which there is no end, such as those
+// of single processes.
 func (c *Client) Route(s Selector) *Route {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -57,7 +60,50 @@ func (c *Client) Route(s Selector) *Route {
 		r = &Route{c: c, selector: s, raw: raw, resolving: make(chan struct{}, 1)}
 		c.routes[s] = r
 	}
+	r.holders++
 	return r
+}
+
+// Release gives back what one call of Client.Route or Object has returned, which may not be used by
+// its caller any more. When it was the last one the route is forgotten, here and by the hub.
+func (r *Route) Release() {
+	c := r.c
+	c.mu.Lock()
+	r.holders--
+	last := r.holders == 0
+	if last {
+		delete(c.routes, r.selector)
+		if v := r.state.Swap(nil); v != nil {
+			c.unused = append(c.unused, v)
+		}
+	}
+	c.mu.Unlock()
+	if last {
+		c.releaseUnused()
+	}
+}
+
+// releaseUnused tells the hub of the handles that nobody uses any more, as far as there is room;
+// those of a session that is over have ended with it.
+func (c *Client) releaseUnused() {
+	c.mu.Lock()
+	unused := c.unused
+	c.unused = nil
+	c.mu.Unlock()
+	s := c.session.Load()
+	for i, v := range unused {
+		if v.session != s {
+			continue
+		}
+		body := appendNumber(nil, `{"route":`, v.handle)
+		err := s.conn.TryPost(transport.Message{Method: methodRelease, Body: body})
+		if errors.Is(err, transport.ErrFull) { // the next one tries again
+			c.mu.Lock()
+			c.unused = append(c.unused, unused[i:]...)
+			c.mu.Unlock()
+			return
+		}
+	}
 }
 
 // Object is Route for the name of an object.

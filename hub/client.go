@@ -99,6 +99,7 @@ type Client struct {
 
 	mu       sync.Mutex
 	routes   map[Selector]*Route // guarded by mu
+	unused   []*resolved         // handles to be released; guarded by mu
 	watches  map[uint64]*Watch   // guarded by mu
 	again    map[uint64]func()   // see AfterRejoin; guarded by mu
 	last     uint64              // number of a publication or a watch; guarded by mu

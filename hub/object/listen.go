@@ -220,6 +220,7 @@ func (l *Listener) leave(ctx context.Context) (first bool, err error) {
 		return false, nil
 	}
 	l.closed = true
+	defer l.route.Release()
 	l.mu.Lock()
 	topics := sorted(l.subs)
 	clear(l.subs)
@@ -394,8 +395,10 @@ func (l *Listener) join(with server, action string) {
 	l.mu.Unlock()
 	to := hub.Selector{Location: with.location, ObjectName: l.object.ObjectName,
 		ObjectTag: with.tag}
+	route := l.c.Route(to)
+	defer route.Release()
 	for _, topic := range topics {
-		replies, err := l.c.Route(to).CallAll(l.quit, hub.Message{Method: topic, Action: action,
+		replies, err := route.CallAll(l.quit, hub.Message{Method: topic, Action: action,
 			Timeout: joinTimeout})
 		for _, r := range replies {
 			err = errors.Join(err, r.Err)

@@ -96,6 +96,7 @@ func Publish(ctx context.Context, c *hub.Client, name string, v any, o Options) 
 	p.pub, err = c.Publish(ctx, hub.Object{Name: name, Tag: o.Tag, Handler: p, OnLoop: o.OnLoop,
 		Weight: o.Weight, Info: json.RawMessage(goInfo)})
 	if err != nil {
+		p.push.Release()
 		return nil, err
 	}
 	return p, nil
@@ -112,6 +113,7 @@ func (p *Published) Close(ctx context.Context) error {
 		err = errors.Join(err, watch.Stop(ctx))
 	}
 	p.mu.Lock()
+	first := !p.closed
 	p.closed = true
 	for id, timer := range p.gone {
 		if timer.Stop() {
@@ -122,6 +124,9 @@ func (p *Published) Close(ctx context.Context) error {
 	p.mu.Unlock()
 	p.cancel()
 	p.work.Wait()
+	if first {
+		p.push.Release()
+	}
 	return err
 }
 

@@ -74,6 +74,52 @@ func newFeed(t *testing.T, path, tag, client string) *exec.Cmd {
 	return child
 }
 
+// What a listener asks for to subscribe with each server is forgotten again: over a long life there
+// is no end of servers.
+func TestListenerForgetsServers(t *testing.T) {
+	path, a, _ := hubAt(t)
+	ctx := soon(t)
+	serve := func() *hub.Client {
+		c, err := hub.Join(ctx, path, hub.JoinOptions{})
+		require.NoError(t, err)
+		_, err = object.Publish(ctx, c, "feed", object.Map{"x": func() {}}, object.Options{})
+		require.NoError(t, err)
+		return c
+	}
+	first := serve()
+	defer first.Close(ctx)
+	l := object.Listen(a, "feed", "", nil)
+	_, err := l.Subscribe(ctx, "topic", func(*object.Args) {})
+	require.NoError(t, err)
+	subscribed := func() (n uint64) {
+		in, err := a.Inspect(ctx, hub.InspectOptions{Methods: true})
+		require.NoError(t, err)
+		for _, m := range in.Methods {
+			if m.Method == hub.ActionSubscribe && m.Inside == 0 {
+				n += m.Calls
+			}
+		}
+		return n
+	}
+	users := func() (n int) {
+		in, err := a.Inspect(ctx, hub.InspectOptions{Routes: true})
+		require.NoError(t, err)
+		for _, r := range in.Routes {
+			n += r.Users
+		}
+		return n
+	}
+	for range 20 {
+		before := subscribed()
+		next := serve()
+		eventually(t, func() bool { return subscribed() > before }, "a subscription")
+		require.NoError(t, next.Close(ctx))
+	}
+	eventually(t, func() bool { return users() == 1 }, "nothing but the object's own route")
+	require.NoError(t, l.Close(ctx))
+	require.Zero(t, users())
+}
+
 // R29: a listener hears on when the process that serves the object was killed and is there again,
 // whatever the two processes are called, and even if the new one comes before the old is missed.
 func TestR29ServerRestarts(t *testing.T) {
