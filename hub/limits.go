@@ -31,6 +31,9 @@ const (
 // the hub sends for a body is a little longer, and its errors show much of it.
 const frameSlack = 1 << 20
 
+// MaxFrame is the largest MaxBody and MaxBatch: the length of a frame has 32 bits.
+const MaxFrame = 1<<32 - 1 - frameSlack
+
 // frame is the largest body of a frame that the hub reads or writes.
 func (l Limits) frame() int { return max(l.MaxBody, l.MaxBatch) + frameSlack }
 

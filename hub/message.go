@@ -289,8 +289,8 @@ func (c *core) answer(p *peer, t *turn, id uint32, pkg []byte) {
 	c.unlock()
 	c.stats.replies.Add(1)
 	if taps := c.taps.on(); taps != nil && !spent(taps) {
-		e := passage{kind: replyKind(o.code != wire.CodeOK), code: o.code, at: at, id: id, from: p, to: ask.peer, copies: 1,
-			payload: pkg, took: took}
+		e := passage{kind: replyKind(o.code != wire.CodeOK), code: o.code, at: at, id: id,
+			from: p, to: ask.peer, copies: 1, payload: pkg, took: took}
 		e.object, e.called = method.names()
 		e.sent = ask.id
 		if ask.held.Valid() {

@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/pithos-ipc/pithos/hub"
+	"github.com/pithos-ipc/pithos/hub/object"
 	"github.com/pithos-ipc/pithos/transport"
 	"github.com/pithos-ipc/pithos/wire"
 )
@@ -22,7 +23,8 @@ import (
 type addressee struct {
 	flag     string // --selector
 	selector hub.Selector
-	method   string
+	method   string // or a property
+	property bool
 	payload  []byte // the arguments, as a list of JSON
 }
 
@@ -54,19 +56,20 @@ func addressed(cmd *cobra.Command, args []string) error {
 // parse reads the name and the arguments.
 func (a *addressee) parse(args []string) error {
 	dot := strings.LastIndexByte(args[0], '.')
-	object, method := args[0][:max(dot, 0)], args[0][dot+1:]
-	if method == "" || dot == 0 {
-		return fmt.Errorf("%q: want object.method", args[0])
-	}
+	name, method := args[0][:max(dot, 0)], args[0][dot+1:]
 	var err error
 	if a.selector, err = parseSelector(a.flag); err != nil {
 		return fmt.Errorf("--selector %w", err)
 	}
+	if method == "" || dot == 0 {
+		return &incomplete{name, fmt.Sprintf("%q: want object.method", args[0])}
+	}
 	switch {
-	case object != "":
-		a.selector.ObjectName = object
+	case name != "":
+		a.selector.ObjectName = name
 	case a.selector == hub.Selector{}:
-		return fmt.Errorf("%q names no object: want object.method, or a --selector", args[0])
+		return &incomplete{method, fmt.Sprintf(
+			"%q names no object: want object.method, or a --selector", args[0])}
 	}
 	a.method = method
 	list := make([]json.RawMessage, len(args)-1)
@@ -74,6 +77,28 @@ func (a *addressee) parse(args []string) error {
 		list[i] = argument(text)
 	}
 	a.payload, err = json.Marshal(list)
+	return err
+}
+
+// incomplete says that a name has no method, or no object.
+type incomplete struct{ object, text string }
+
+func (e *incomplete) Error() string { return e.text }
+
+// complete says of an object's name alone which methods there are, if somebody knows.
+func (a *addressee) complete(cmd *cobra.Command, s *socketFlag, err error) error {
+	var part *incomplete
+	if !errors.As(err, &part) || part.object == "" {
+		return err
+	}
+	a.selector.ObjectName = part.object
+	_ = atHub(cmd, s, askTime, func(ctx context.Context, c *hub.Client) error {
+		if have, ok := a.members(ctx, c); ok {
+			err = fmt.Errorf("%q names no method: object %s has %s", cmd.Flags().Arg(0),
+				part.object, listed(methodsOf(have), ""))
+		}
+		return nil
+	})
 	return err
 }
 
@@ -131,10 +156,10 @@ func (a *addressee) explain(ctx context.Context, c *hub.Client, timeout time.Dur
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, transport.ErrDeadline):
 		return fmt.Errorf("%s: no result within %s", a.name(), timeout)
 	case errors.As(err, &remote):
-		if methods := a.methods(context.WithoutCancel(ctx), c); methods != nil &&
-			!slices.Contains(methods, a.method) {
-			return fmt.Errorf("object %s has no method %q: there are %s", a.selector.ObjectName,
-				a.method, listed(methods, a.method))
+		if have, ok := a.members(context.WithoutCancel(ctx), c); ok {
+			if missing := a.missing(have); missing != nil {
+				return missing
+			}
 		}
 		return fmt.Errorf("%s: %s", a.name(), bare(err))
 	}
@@ -189,24 +214,45 @@ func (a *addressee) selected() string {
 	return string(b)
 }
 
-// methods are those that the object says it has; nil when it says nothing.
-func (a *addressee) methods(ctx context.Context, c *hub.Client) []string {
-	if a.selector.ObjectName == "" {
+// missing says that the object has no such method or property, and what it has; nil when it has.
+func (a *addressee) missing(have object.Introspection) error {
+	methods, properties := methodsOf(have), propertiesOf(have)
+	kind, there := "method", methods
+	if a.property {
+		kind, there = "property", properties
+	}
+	switch {
+	case slices.Contains(there, a.method):
 		return nil
+	case !a.property && slices.Contains(properties, a.method):
+		return fmt.Errorf("%s is a property, which call --property reads; methods of %s are %s",
+			a.name(), a.selector.ObjectName, listed(methods, a.method))
+	}
+	return fmt.Errorf("object %s has no %s %q: there are %s", a.selector.ObjectName, kind, a.method,
+		listed(there, a.method))
+}
+
+// members are what the object says that it has, if it says so.
+func (a *addressee) members(ctx context.Context, c *hub.Client) (object.Introspection, bool) {
+	if a.selector.ObjectName == "" {
+		return object.Introspection{}, false
 	}
 	ctx, cancel := context.WithTimeout(ctx, askTime)
 	defer cancel()
-	reply, err := c.Route(a.selector).Do(ctx, hub.Message{Action: hub.ActionIntrospect}, nil)
-	if err != nil {
-		return nil
-	}
-	var there struct{ Methods []struct{ Name string } }
-	if json.Unmarshal(reply, &there) != nil {
-		return nil
-	}
-	names := []string{}
-	for _, m := range there.Methods {
+	have, err := object.Introspect(ctx, c.Route(a.selector))
+	return have, err == nil
+}
+
+func methodsOf(have object.Introspection) (names []string) {
+	for _, m := range have.Methods {
 		names = append(names, m.Name)
+	}
+	return names
+}
+
+func propertiesOf(have object.Introspection) (names []string) {
+	for _, p := range have.Properties {
+		names = append(names, p.Name)
 	}
 	return names
 }

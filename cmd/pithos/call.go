@@ -39,16 +39,21 @@ as JSON, else it is a string: 5 is a number, "5" in quotes and five are strings.
 appName, processName, pid, clientId, objectName, objectTag. With --all everybody whom it
 selects is called, and the results are printed one a line.
 
-Where there is no such object or method, the error says which there are. An error of the
+With --property it reads a property, and calls nothing. "pithos ls objects --members" shows what
+there is; where there is no such object or method, the error says which there are. An error of the
 method goes to standard error, and the exit code is 1.`,
 		Example: `  pithos call math.abs -- -1234
   pithos call cart.add -- '{"sku":"4711"}' 2
   pithos call cart.total --selector processName=web,objectTag=v2 --timeout 200ms
+  pithos call cart.currency --property
   pithos call worker.status --all --json`,
 		Args: addressed,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := k.to.parse(args); err != nil {
-				return err
+				return k.to.complete(cmd, s, err)
+			}
+			if k.to.property && len(args) > 1 {
+				return fmt.Errorf("--property: %d arguments, a property takes none", len(args)-1)
 			}
 			k.out = cmd.OutOrStdout()
 			return atHub(cmd, s, k.timeout, k.run)
@@ -57,6 +62,7 @@ method goes to standard error, and the exit code is 1.`,
 	k.to.register(cmd)
 	flags := cmd.Flags()
 	flags.BoolVar(&k.all, "all", false, "call everybody who is selected")
+	flags.BoolVar(&k.to.property, "property", false, "read a property")
 	flags.BoolVar(&k.json, "json", false, "print an object with the result, as result_base64 "+
 		"if it is not UTF-8, or the error, and the time that the call took")
 	flags.DurationVar(&k.timeout, "timeout", 5*time.Second, "longest time to wait for the result")
@@ -86,6 +92,9 @@ func (k *caller) run(ctx context.Context, c *hub.Client) error {
 	ctx, cancel := context.WithTimeout(ctx, k.timeout)
 	defer cancel()
 	m := hub.Message{Method: k.to.method, Payload: k.to.payload}
+	if k.to.property {
+		m.Action, m.Payload = hub.ActionGetProperty, nil
+	}
 	route := c.Route(k.to.selector)
 	begun := time.Now()
 	if k.all {

@@ -44,12 +44,13 @@ func (g *grid) lines(width int) []string {
 			wide[i] = max(wide[i], utf8.RuneCountInString(row[i]))
 		}
 	}
+	gap := g.fit(wide, width)
 	line := func(cells []string) string {
 		var b strings.Builder
 		for i, c := range cells {
-			c = strings.TrimSpace(c)
+			c = shorten(strings.TrimSpace(c), wide[i])
 			pad := strings.Repeat(" ", wide[i]-utf8.RuneCountInString(c))
-			b.WriteString("  ")
+			b.WriteString(gap)
 			if strings.HasPrefix(g.heads[i], " ") {
 				b.WriteString(pad + c)
 			} else {
@@ -66,6 +67,43 @@ func (g *grid) lines(width int) []string {
 		lines = append(lines, fmt.Sprintf("  ... and %d more", g.more))
 	}
 	return lines
+}
+
+// leastName is how narrow a column of names becomes at most.
+const leastName = 12
+
+// fit makes the columns of text narrower until a line has width characters, the widest one first,
+// and returns what goes between columns. Numbers stay whole; what is still too long is cut.
+func (g *grid) fit(wide []int, width int) (gap string) {
+	over := -width
+	for _, w := range wide {
+		over += len("  ") + w
+	}
+	if width <= 0 || over <= 0 {
+		return "  "
+	}
+	for over -= len(wide); over > 0; over-- {
+		widest := -1
+		for i, h := range g.heads {
+			if !strings.HasPrefix(h, " ") && wide[i] > leastName &&
+				(widest < 0 || wide[i] > wide[widest]) {
+				widest = i
+			}
+		}
+		if widest < 0 {
+			break
+		}
+		wide[widest]--
+	}
+	return " "
+}
+
+// shorten cuts s to width characters, and marks that.
+func shorten(s string, width int) string {
+	if utf8.RuneCountInString(s) <= width {
+		return s
+	}
+	return clip(s, width-1) + "~"
 }
 
 // clip cuts s to width characters; 0: not at all.

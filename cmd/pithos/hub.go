@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math"
 	"os"
 	"os/signal"
 	"strings"
@@ -141,19 +142,23 @@ func (f *hubFlags) serveMetrics(h *hub.Hub, stdout io.Writer, log *slog.Logger) 
 
 func (f *hubFlags) check() error {
 	for _, n := range [...]struct {
-		flag  string
-		value int
+		flag       string
+		value, max int64
 	}{
-		{"max-body", f.limits.MaxBody}, {"max-batch", f.limits.MaxBatch},
-		{"max-outbox", f.limits.MaxOutbox}, {"max-pending", f.limits.MaxPending},
-		{"max-queue", f.limits.MaxQueue}, {"max-conns", f.maxConns},
+		{"max-body", int64(f.limits.MaxBody), hub.MaxFrame},
+		{"max-batch", int64(f.limits.MaxBatch), hub.MaxFrame},
+		{"max-outbox", int64(f.limits.MaxOutbox), math.MaxInt64},
+		{"max-pending", int64(f.limits.MaxPending), math.MaxInt64},
+		{"max-queue", int64(f.limits.MaxQueue), math.MaxInt64},
+		{"max-total", f.limits.MaxTotal, math.MaxInt64},
+		{"max-conns", int64(f.maxConns), math.MaxInt64},
 	} {
 		if n.value <= 0 {
 			return fmt.Errorf("--%s %d: want more than 0", n.flag, n.value)
 		}
-	}
-	if f.limits.MaxTotal <= 0 {
-		return fmt.Errorf("--max-total %d: want more than 0", f.limits.MaxTotal)
+		if n.value > n.max {
+			return fmt.Errorf("--%s %d: want at most %d", n.flag, n.value, n.max)
+		}
 	}
 	if f.metrics != "" {
 		if _, _, err := metricsAddress(f.metrics); err != nil {

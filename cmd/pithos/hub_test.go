@@ -237,6 +237,7 @@ func TestHubFlags(t *testing.T) {
 		{[]string{"--max-queue", "0"}, "--max-queue 0: want more than 0"},
 		{[]string{"--max-total", "-1"}, "--max-total -1: want more than 0"},
 		{[]string{"--max-body", "0"}, "--max-body 0: want more than 0"},
+		{[]string{"--max-body", "4293918720"}, "--max-body 4293918720: want at most 4293918719"},
 		{[]string{"--max-outbox", "-5"}, "--max-outbox -5: want more than 0"},
 		{[]string{"--busy-poll", "-1s"}, "--busy-poll -1s: want 0 or more"},
 		{[]string{"--grace", "-1s"}, "--grace -1s: want 0 or more"},

@@ -20,10 +20,13 @@ type lister struct {
 	match     string
 	json      bool
 	histogram bool
+	members   bool
 	limit     int
 	watch     time.Duration
 	timeout   time.Duration
+	have      []members // of the objects that were listed last
 	out       io.Writer
+	err       io.Writer
 }
 
 // lists are what ls can list.
@@ -44,10 +47,12 @@ objects that they publish, or the list that is named.
   methods  calls so far and in flight, and how long they took: mean, quantiles, maximum
 
 A name, in which * stands for any text, leaves only what is called so: peers by their names,
-methods as object.method. With --watch it goes on looking until it is interrupted.`,
+methods as object.method. With --watch it goes on looking until it is interrupted. With --members
+each object is asked what can be called there, and how.`,
 		Example: `  pithos ls
   pithos ls methods
   pithos ls methods 'math.*' --histogram
+  pithos ls objects math --members
   pithos ls peers --watch=1s
   pithos ls all --json | jq '.methods[] | select(.failed > 0)'`,
 		Args:      cobra.MaximumNArgs(2),
@@ -62,15 +67,16 @@ methods as object.method. With --watch it goes on looking until it is interrupte
 			if err := l.check(); err != nil {
 				return err
 			}
-			l.out = cmd.OutOrStdout()
+			l.out, l.err = cmd.OutOrStdout(), cmd.ErrOrStderr()
 			return atHub(cmd, s, l.timeout, func(ctx context.Context, c *hub.Client) error {
-				return l.run(ctx, inspector(c, l.options(), l.timeout))
+				return l.run(ctx, l.looker(c))
 			})
 		},
 	}
 	flags := cmd.Flags()
 	flags.BoolVar(&l.json, "json", false, "as JSON")
 	flags.BoolVar(&l.histogram, "histogram", false, "draw how long the calls of each method took")
+	flags.BoolVar(&l.members, "members", false, "ask the objects for their methods and properties")
 	flags.IntVar(&l.limit, "limit", hub.DefaultInspectLimit, "longest list")
 	flags.DurationVar(&l.watch, "watch", 0, "look again and again, at this interval")
 	flags.Lookup("watch").NoOptDefVal = "2s"
@@ -84,6 +90,8 @@ func (l *lister) check() error {
 		return fmt.Errorf("no list %q: there are %s", l.what, strings.Join(lists, ", "))
 	case l.histogram && l.what != "methods":
 		return fmt.Errorf("--histogram: only for ls methods")
+	case l.members && l.what != "objects":
+		return fmt.Errorf("--members: only for ls objects")
 	case l.limit <= 0:
 		return fmt.Errorf("--limit %d: want more than 0", l.limit)
 	case l.watch != 0 && l.watch < minWatch:
@@ -105,14 +113,33 @@ func (l *lister) options() hub.InspectOptions {
 	}
 }
 
-// run lists once, or until ctx ends.
+// looker asks the hub for what the list wants, and the objects where that is wanted, too.
+func (l *lister) looker(c *hub.Client) looker {
+	look := inspector(c, l.options(), l.timeout)
+	return func(ctx context.Context) (*hub.Inspection, error) {
+		in, err := look(ctx)
+		if err != nil {
+			return nil, err
+		}
+		l.leave(in)
+		if l.members {
+			l.have = askMembers(ctx, c, in.Objects)
+		}
+		return in, nil
+	}
+}
+
+// run lists once, or until ctx ends. What goes wrong meanwhile is said, but not among JSON.
 func (l *lister) run(ctx context.Context, look looker) error {
 	var v view
+	trouble := l.out
+	if l.json {
+		trouble = l.err
+	}
 	for {
 		in, err := look(ctx)
 		switch {
 		case err == nil:
-			l.leave(in)
 			v = view{now: in, before: v.now}
 			err = l.print(v)
 		case l.watch == 0 || v.now == nil:
@@ -120,7 +147,7 @@ func (l *lister) run(ctx context.Context, look looker) error {
 		case ctx.Err() != nil:
 			return nil // it was to go on until then
 		default:
-			_, err = fmt.Fprintf(l.out, "%s\n", plainText(err.Error()))
+			_, err = fmt.Fprintf(trouble, "%s\n", plainText(err.Error()))
 		}
 		if err != nil || l.watch == 0 || !pause(ctx, l.watch) {
 			return err
@@ -190,11 +217,14 @@ func (l *lister) grids(v view) []*grid {
 			g.none = fmt.Sprintf("nothing is called %q", l.match)
 		}
 	}
-	if l.histogram {
+	switch {
+	case l.members:
+		list = append(list, membersGrid(v.now.Objects, l.have))
+	case l.histogram:
 		for _, m := range v.now.Methods {
 			list = append(list, histogram(m))
 		}
-	} else if len(list) == 1 {
+	case len(list) == 1:
 		list[0].title = ""
 	}
 	return list
@@ -211,6 +241,9 @@ func (l *lister) part(in *hub.Inspection) any {
 	case "peers":
 		return orEmpty(in.Peers)
 	case "objects":
+		if l.members {
+			return withMembers(in.Objects, l.have)
+		}
 		return orEmpty(in.Objects)
 	case "routes":
 		return orEmpty(in.Routes)

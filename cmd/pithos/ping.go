@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -159,8 +160,16 @@ func explainDial(address string, timeout time.Duration, err error) error {
 		return fmt.Errorf("not allowed to connect to %s: %w", address, err)
 	case errors.Is(err, context.DeadlineExceeded):
 		return fmt.Errorf("no server answered at %s within %s: %w", address, timeout, err)
+	case errors.As(err, &call) && call.Syscall == "connect" && !isSocket(address):
+		return fmt.Errorf("nobody listens at %s: it is no socket", address)
 	case errors.As(err, &call) && call.Syscall == "connect":
 		return fmt.Errorf("nobody listens at %s: %w", address, call.Err)
 	}
 	return err
+}
+
+// isSocket says whether address may be a socket; an abstract one always.
+func isSocket(address string) bool {
+	about, err := os.Stat(address)
+	return strings.HasPrefix(address, "@") || err != nil || about.Mode()&fs.ModeSocket != 0
 }

@@ -47,7 +47,7 @@ func TestPingNobody(t *testing.T) {
 	file := filepath.Join(dir, "file")
 	require.NoError(t, os.WriteFile(file, nil, 0o600))
 	pithos("", "ping", "--socket", file).requireFails(t, "",
-		"pithos: nobody listens at "+file+": connection refused\n")
+		"pithos: nobody listens at "+file+": it is no socket\n")
 
 	t.Setenv(socketVariable, missing)
 	pithos("", "ping").requireFails(t, "",

@@ -99,15 +99,14 @@ func (s *topScreen) frame(width, height int) []string {
 		if i == s.page {
 			name = strings.ToUpper(name)
 		}
-		fmt.Fprintf(&bar, "%c %s   ", p.key, name)
+		fmt.Fprintf(&bar, "%c %s  ", p.key, name)
 	}
-	fmt.Fprintf(&bar, "j k scroll   + - every %s   space ", s.every)
+	pause := "pause"
 	if s.paused {
-		bar.WriteString("PAUSED")
-	} else {
-		bar.WriteString("pause")
+		pause = "PAUSED"
 	}
-	lines = append(lines, bar.String()+"   q quit", "")
+	fmt.Fprintf(&bar, "q quit  space %s  j k scroll  + - %s", pause, s.every)
+	lines = append(lines, bar.String(), "")
 	if s.view.now != nil {
 		g := topPages[s.page].grid(s.view)
 		g.title = ""

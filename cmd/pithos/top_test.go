@@ -50,7 +50,7 @@ func TestTopScreen(t *testing.T) {
 		`2.0 k messages/s, - replies/s
 at /run/hub.sock
 so far 3 timed out
-m METHODS   p peers   o objects   r routes   j k scroll   + - every 1s   space pause   q quit
+m METHODS  p peers  o objects  r routes  q quit  space pause  j k scroll  + - 1s
 
   METHOD    CALLS  CALLS/S  FAILED  INSIDE    MEAN   P50    P99  P99.9  MAX
   math.abs   5000    2.0 k       1       2  12.3us  11us  1.5ms   2.5s   3s
@@ -77,6 +77,24 @@ m METHODS   p peers   o objects   r routes   j k scroll   + - every 1s   space p
 	require.Contains(t, strings.Join(s.frame(200, 50), "\n"), "nobody has asked for anything")
 	require.False(t, s.key('q'))
 	require.False(t, s.key(3))
+}
+
+// R31: on a terminal of 80 columns the quantiles can be read, whatever the methods are called, and
+// how to quit.
+func TestR31TopNarrow(t *testing.T) {
+	before, now := looks()
+	now.Methods[1].Object = strings.Repeat("very-long-", 5)
+	s := topScreen{every: time.Second}
+	s.update(before, nil)
+	s.update(now, nil)
+	lines := s.frame(80, 24)
+	require.Equal(t, []string{
+		"m METHODS  p peers  o objects  r routes  q quit  space pause  j k scroll  + - 1s",
+		"",
+		" METHOD                  CALLS CALLS/S FAILED INSIDE   MEAN  P50   P99 P99.9 MAX",
+		" very-long-very-long-ve~  5000   2.5 k      1      2 12.3us 11us 1.5ms  2.5s  3s",
+		" idle.m                      9       -      0      0      -    -     -     -   -",
+	}, lines[len(lines)-5:])
 }
 
 func TestTopKeys(t *testing.T) {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/binary"
 	"encoding/json"
+	"errors"
 	"io"
 	"net"
 	"os"
@@ -18,6 +19,7 @@ import (
 
 	"github.com/pithos-ipc/pithos/daemon"
 	"github.com/pithos-ipc/pithos/hub"
+	"github.com/pithos-ipc/pithos/hub/object"
 	"github.com/pithos-ipc/pithos/transport"
 	"github.com/pithos-ipc/pithos/wire"
 )
@@ -198,13 +200,93 @@ func TestWatchInterrupted(t *testing.T) {
 	require.Equal(t, 2, looks)
 }
 
+// Trouble in a list that is watched is said, and leaves the JSON what it is.
+func TestR31WatchTrouble(t *testing.T) {
+	for _, json := range []bool{false, true} {
+		ctx, interrupt := context.WithCancel(t.Context())
+		looks := 0
+		look := func(ctx context.Context) (*hub.Inspection, error) {
+			switch looks++; looks {
+			case 2:
+				return nil, errors.New("the hub is away")
+			case 4:
+				interrupt()
+			}
+			return &hub.Inspection{}, nil
+		}
+		var out, err strings.Builder
+		l := lister{what: "methods", json: json, watch: minWatch, out: &out, err: &err}
+		require.NoError(t, l.run(ctx, look))
+		require.Equal(t, 4, looks)
+		if json {
+			require.Equal(t, "[]\n[]\n[]\n", out.String())
+			require.Equal(t, "the hub is away\n", err.String())
+		} else {
+			require.Contains(t, out.String(), "\nthe hub is away\n")
+			require.Empty(t, err.String())
+		}
+	}
+}
+
+// Till is an object with all that an object may have.
+type Till struct{ Currency string }
+
+func (*Till) Add(_ context.Context, sku string, count int) (int, error) { return count, nil }
+func (*Till) Reset()                                                    {}
+
+// R31: what can be called, and read, is found out from the command line.
+func TestR31Members(t *testing.T) {
+	c := serveMath(t, serveHub(t))
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	_, err := object.Publish(ctx, c, "till", &Till{Currency: "EUR"}, object.Options{})
+	require.NoError(t, err)
+	_, err = c.Publish(ctx, hub.Object{Name: "mute", Handler: transport.HandlerFunc(
+		func(r *transport.Request) { _ = r.Fail(wire.CodeNoMethod, "mute") })})
+	require.NoError(t, err)
+	r := pithos("", "ls", "objects", "--members")
+	require.Zero(t, r.code, r.stderr)
+	require.True(t, strings.HasPrefix(r.stdout, "OBJECTS\n  OBJECT  TAG "))
+	_, have, _ := strings.Cut(r.stdout, "MEMBERS\n")
+	require.Equal(t, `  MEMBER         TAG  KIND      TYPE
+  math.abs            method    (any)
+  math.wild           method    ()
+  math.wait           method    ()
+  mute                -         mute
+  till.add            method    (string, int) int
+  till.reset          method    ()
+  till.currency       property  string
+`, have)
+	r = pithos("", "ls", "objects", "till", "--members", "--json")
+	require.Zero(t, r.code, r.stderr)
+	require.Contains(t, r.stdout, `[{"name":"till","peers":[2],"calls":1,"methods":[{"name":"add",`)
+	require.Contains(t, r.stdout, `"properties":[{"name":"currency","type":"string"}]`)
+	pithos("", "ls", "peers", "--members").requireFails(t, "",
+		"pithos: --members: only for ls objects\n")
+
+	require.Equal(t, result{stdout: `"EUR"` + "\n"},
+		pithos("", "call", "till.currency", "--property"))
+	for line, want := range map[string]string{
+		"till.currency": "till.currency is a property, which call --property reads; methods of " +
+			"till are reset, add",
+		"till.add --property": `object till has no property "add": there are currency`,
+		"till.ad":             `object till has no method "ad": there are add, reset`,
+		"till":                `"till" names no method: object till has add, reset`,
+	} {
+		pithos("", append([]string{"call"}, strings.Fields(line)...)...).requireFails(t, "",
+			"pithos: "+want+"\n")
+	}
+}
+
 // What is wrong is said, with what would be right.
 func TestCallErrors(t *testing.T) {
 	serveMath(t, serveHub(t))
 	for _, c := range []struct{ args, want string }{
 		{"", "what is to be called? want object.method, as in pithos call math.abs -- -1"},
-		{"math", `"math" names no object: want object.method, or a --selector`},
-		{"math.", `"math.": want object.method`},
+		{"math", `"math" names no method: object math has abs, wait, wild`},
+		{"math.", `"math." names no method: object math has abs, wait, wild`},
+		{"mat", `"mat" names no object: want object.method, or a --selector`},
+		{"math.abs --property -- 5", "--property: 1 arguments, a property takes none"},
 		{".abs", `".abs": want object.method`},
 		{"math.abs 5", "arguments of the method go behind --, as in pithos call math.abs -- 5"},
 		{"math.abs -1", "unknown shorthand flag: '1' in -1; arguments of the method go behind --"},
