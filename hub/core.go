@@ -72,10 +72,13 @@ type alarm struct {
 	firing sync.WaitGroup // runs of expire that are set or under way
 }
 
-// job is a frame that is still to be written.
+// job is a frame that is still to be written, or a call that is to be taken back.
 type job struct {
 	to   *peer
 	body []byte
+
+	flight *flight // nil: none
+	ticket uint64
 
 	ask  *asker // a native one; it gets why
 	from *peer
@@ -210,6 +213,7 @@ func (c *core) dropLocked(jobs []job, p *peer) []job {
 		}
 		c.forgetCallLocked(call, c.now(), true)
 	}
+	jobs = p.flights.shut(jobs)
 	for _, call := range p.waiting {
 		c.stats.lost.Add(1)
 		jobs = c.settleLocked(jobs, call, &failure{class: "Error", code: wire.CodePeerLost,
@@ -230,6 +234,9 @@ func (c *core) deliver(jobs []job) {
 		if j := &jobs[i]; j.ask != nil {
 			text := string(j.why.text)
 			j.ask.fail(c, j.from, j.why.nativeCode(), text)
+			continue
+		} else if j.flight != nil {
+			j.flight.Canceled(j.ticket, transport.ErrConnLost)
 			continue
 		}
 		to := jobs[i].to
@@ -301,9 +308,8 @@ func (c *core) expire() {
 			break
 		}
 		c.stats.timedOut.Add(1)
-		text := call.timeout.append([]byte("target no response in "))
 		jobs = c.settleLocked(jobs, call, &failure{class: timeoutClass, named: true,
-			code: wire.CodeDeadline, text: append(text, "ms"...)})
+			code: wire.CodeDeadline, text: []byte(call.timeout.over())})
 	}
 	c.armLocked()
 	c.unlock()

@@ -26,6 +26,9 @@ type flight struct {
 	route  *route
 	method *method
 	start  time.Duration // since the hub's start
+	wait   timeout       // that a message of Pandora's gives the provider
+
+	entered entered // among the flights of one of Pandora's peers
 
 	mu       sync.Mutex
 	ticket   uint64 // of this use; guarded by mu
@@ -150,6 +153,13 @@ func (f *flight) retire() {
 	f.core.flights.Put(f)
 }
 
+// leave takes a call of one of Pandora's peers out of those that are under way.
+func (f *flight) leave() {
+	if p := f.ask.peer; p.member == nil {
+		p.flights.leave(f)
+	}
+}
+
 // end is the callback of the provider's connection.
 func (f *flight) end(reply []byte, err error) {
 	f.mu.Lock()
@@ -159,6 +169,7 @@ func (f *flight) end(reply []byte, err error) {
 	f.mu.Unlock()
 
 	c, ask := f.core, f.ask
+	f.leave()
 	c.flying.Add(-1)
 	at := f.ended(err)
 	if err != nil && c.closing.Load() {
@@ -192,6 +203,9 @@ func (f *flight) end(reply []byte, err error) {
 		ask.reply(c, from, reply)
 	} else {
 		code, text := remoteCode(err)
+		if code == wire.CodeDeadline && text == "" && ask.peer.member == nil {
+			text = f.wait.over()
+		}
 		ask.fail(c, from, code, text)
 	}
 	f.to, f.route, f.method = nil, nil, nil

@@ -292,7 +292,8 @@ func (c *core) peerInfos(limit int) []PeerInfo {
 
 // infoLocked is what the hub's lock guards of p. The name is the location, as it is.
 func (p *peer) infoLocked() PeerInfo {
-	i := PeerInfo{ID: p.seq, Inside: len(p.waiting), Asking: p.asking, Name: p.name}
+	i := PeerInfo{ID: p.seq, Inside: len(p.waiting), Asking: p.askingLocked(),
+		Name: p.name}
 	if p.listed != nil {
 		i.Selectors = len(p.listed.entries)
 	}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"github.com/pithos-ipc/pithos/hub/internal/js"
+	"github.com/pithos-ipc/pithos/transport"
 	"github.com/pithos-ipc/pithos/wire"
 )
 
@@ -116,6 +117,9 @@ func (c *core) down1(p *peer, t *turn, r *route, to *target, b *batch, id uint32
 		f = c.newFlight(p, r, to, r.object.method(t.counted()))
 		f.ask.id, f.ask.batch = id, b
 		f.ask.host = append(f.ask.host[:0], t.message[messageHost]...)
+		if ticket := f.ticket; !p.flights.enter(f) {
+			f.Canceled(ticket, transport.ErrConnLost)
+		}
 	}
 	if b != nil || js.Truthy(t.message[messageBroadcast]) {
 		r = nil
@@ -190,8 +194,8 @@ func (c *core) numberLocked(t *turn) {
 // the frames, and the batch that all replies go into.
 func (c *core) openLocked(p *peer, t *turn, r *route, id uint32, all bool) (*batch, error) {
 	n := len(t.found.targets)
-	if limit := c.limits.MaxPending; p.asking+n > limit {
-		return nil, fmt.Errorf("calls without a reply: %d, limit %d", p.asking+n, limit)
+	if asking, limit := p.askingLocked()+n, c.limits.MaxPending; asking > limit {
+		return nil, fmt.Errorf("calls without a reply: %d, limit %d", asking, limit)
 	}
 	var b *batch
 	if all {

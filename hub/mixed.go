@@ -252,9 +252,10 @@ func (c *core) downNative(p *peer, t *turn, r *route, to *target, f *flight, raw
 		c.post(r, to, &m)
 		return
 	}
-	wait := parseTimeout(t.message[messageTimeout])
-	if wait.duration() < maxTimeout {
-		m.Timeout = wait.duration() + callerFirst
+	f.wait = parseTimeout(t.message[messageTimeout])
+	f.wait.keep()
+	if wait := f.wait.duration(); wait < maxTimeout {
+		m.Timeout = wait + callerFirst
 	}
 	c.launch(f, &m)
 }
@@ -340,6 +341,9 @@ func appendPackageHead(b []byte, a *asker, from *peer) []byte {
 func (c *core) settlePandora(a *asker, t *turn, pkg []byte) {
 	if a.batch != nil {
 		a.batch.addPackage(c, pkg)
+		return
+	}
+	if a.peer.gone.Load() {
 		return
 	}
 	head := append(appendReplyHead(nil, a.id), `,"data":`...)

@@ -37,14 +37,19 @@ type peer struct {
 
 	label atomic.Pointer[[]byte] // what a tap calls it; nil until it is in core.peers
 
+	flights flights // of one of Pandora's
+
 	// Guarded by core.mu.
 	waiting    map[uint32]*call // calls that it has to answer, by the id that it got them with
 	asked      *call            // the first of those that it waits for
-	asking     int              // their number
+	asking     int              // their number; see askingLocked
 	publishing int              // bytes of its selectors
 	name       string           // the location of the last ONLINE, for the log
 	listed     *listed          // in the table; nil: not there
 }
+
+// askingLocked is how many calls p, one of Pandora's, waits for. The caller holds core.mu.
+func (p *peer) askingLocked() int { return p.asking + int(p.flights.n.Load()) }
 
 func newPeer(l link) *peer {
 	p := &peer{link: l}

@@ -114,7 +114,10 @@ func (c *core) relay(w *waiting, next *target) error {
 	}
 	call := c.pending.open(f.ask.peer, f.ask.id, next.peer, wait, c.now())
 	call.ask, call.ticket, call.method, call.start = f.ask, ticket, f.method, f.start
-	call.flight = f
+	if call.flight = f; f.ask.peer.member == nil {
+		call.timeout = f.wait
+		f.leave()
+	}
 	id := call.id
 	c.askers[ticket] = call
 	c.flying.Add(-1)

@@ -58,6 +58,11 @@ func (t *timeout) duration() time.Duration {
 	return time.Duration(t.ms) * time.Millisecond
 }
 
+// over is what Pandora says when the time is over.
+func (t *timeout) over() string {
+	return string(append(t.append([]byte("target no response in ")), "ms"...))
+}
+
 // append appends t as JavaScript prints it.
 func (t *timeout) append(dst []byte) []byte {
 	if t.text != nil {
