@@ -253,7 +253,7 @@ func (c *core) discard(b *backlog, w *waiting) {
 	if w.f != nil {
 		b.refused.Add(1)
 		c.stats.refused.Add(1)
-		w.f.end(nil, fmt.Errorf("%w: %d bytes wait for peer %d, limit %d", errRefused,
+		w.f.end(fmt.Errorf("%w: %d bytes wait for peer %d, limit %d", errRefused,
 			b.bytes.Load(), w.to.peer.seq, c.limits.MaxQueue))
 		return
 	}
@@ -351,7 +351,7 @@ func (c *core) sendWaiting(p *peer, w *waiting) error {
 // lose is for one that could not be sent.
 func (c *core) lose(b *backlog, w *waiting, err error) {
 	if w.f != nil {
-		w.f.end(nil, err)
+		w.f.end(err)
 		return
 	}
 	b.dropped.Add(1)

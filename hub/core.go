@@ -57,7 +57,7 @@ type fixed struct {
 // loose is what no lock guards.
 type loose struct {
 	turns   sync.Pool // of *turn
-	flights sync.Pool // of *flight
+	flights sync.Pool // of *flight, that no loop keeps
 	taps    taps
 	tickets atomic.Uint64 // of askers
 	queued  atomic.Int64  // bytes of all backlogs
@@ -93,7 +93,7 @@ func newCore(l Limits, picker func() balancer.Picker) *core {
 	c.turns.New = func() any { return new(turn) }
 	c.flights.New = func() any {
 		f := &flight{core: c}
-		f.done = f.end
+		f.done = f.answered
 		return f
 	}
 	return c

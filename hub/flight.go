@@ -52,9 +52,57 @@ var (
 	errClosing      = errors.New("hub is closing")
 )
 
+// spares are flights that are over, for the next calls on the loop that has them: to take one from
+// there costs next to nothing.
+type spares struct {
+	core    *core
+	flights []*flight
+}
+
+// maxSpares is how many flights a loop keeps.
+const maxSpares = 512
+
+// sparesOf are those of the loop of p, on which the caller runs; nil: there are none.
+func (c *core) sparesOf(p *peer) *spares {
+	s, ok := p.link.(*socket)
+	if !ok {
+		return nil
+	}
+	local := s.conn.Local()
+	if local == nil {
+		return nil
+	}
+	of, _ := (*local).(*spares)
+	if of == nil && *local == nil {
+		of = &spares{core: c}
+		*local = of
+	}
+	if of == nil || of.core != c { // the loop has connections of another hub as well
+		return nil
+	}
+	return of
+}
+
+// recycle gives f, which is over, to the next call: on the loop of p, or wherever.
+func (f *flight) recycle(p *peer) {
+	if p != nil {
+		if s := f.core.sparesOf(p); s != nil && len(s.flights) < maxSpares {
+			s.flights = append(s.flights, f)
+			return
+		}
+	}
+	f.core.flights.Put(f)
+}
+
 // newFlight makes a flight to to, and counts it there.
 func (c *core) newFlight(p *peer, r *route, to *target, m *method) *flight {
-	f := c.flights.Get().(*flight)
+	var f *flight
+	if s := c.sparesOf(p); s != nil && len(s.flights) > 0 {
+		last := len(s.flights) - 1
+		f, s.flights = s.flights[last], s.flights[:last]
+	} else {
+		f = c.flights.Get().(*flight)
+	}
 	f.ask.peer, f.to, f.route, f.method, f.start = p, to, r, m, c.arrived(p)
 	to.load.Begin()
 	m.begin()
@@ -76,14 +124,14 @@ func (c *core) launch(f *flight, m *transport.Message) {
 	if err := f.send(m); err == transport.ErrFull {
 		c.queue(b, f, route, f.to, m)
 	} else if err != nil {
-		f.end(nil, err)
+		f.end(err)
 	}
 }
 
 // send hands m to the provider's connection.
 func (f *flight) send(m *transport.Message) error {
 	conn, ticket := f.to.peer.member.conn, f.ticket
-	id, err := conn.Begin(*m, nil, f.done)
+	id, err := conn.Begin(m, nil, f.done)
 	if err != nil {
 		return err
 	}
@@ -115,7 +163,7 @@ func (f *flight) Canceled(ticket uint64, cause error) {
 	} else if sent {
 		to.peer.member.conn.Cancel(call)
 	} else if to.peer.member.backlog.remove(f, ticket) {
-		f.end(nil, context.Canceled)
+		f.end(context.Canceled)
 		f.core.pump(to.peer) // there may be room for those who hold back
 	}
 }
@@ -126,7 +174,7 @@ func (f *flight) takeBack(b *backlog, ticket uint64) {
 	canceled := f.ticket == ticket && f.canceled
 	f.mu.Unlock()
 	if canceled && b.remove(f, ticket) {
-		f.end(nil, context.Canceled)
+		f.end(context.Canceled)
 	}
 }
 
@@ -150,7 +198,7 @@ func (f *flight) retire() {
 	f.mu.Unlock()
 	f.ask = asker{host: f.ask.host[:0]}
 	f.to, f.route, f.method = nil, nil, nil
-	f.core.flights.Put(f)
+	f.recycle(nil)
 }
 
 // leave takes a call of one of Pandora's peers out of those that are under way.
@@ -160,8 +208,14 @@ func (f *flight) leave() {
 	}
 }
 
-// end is the callback of the provider's connection.
-func (f *flight) end(reply []byte, err error) {
+// answered is the callback of the provider's connection.
+func (f *flight) answered(reply []byte, err error) { f.over(f.to.peer, reply, err) }
+
+// end ends a call that the provider has not answered.
+func (f *flight) end(err error) { f.over(nil, nil, err) }
+
+// over ends the call. The caller runs on the loop of p, if that is not nil.
+func (f *flight) over(p *peer, reply []byte, err error) {
 	f.mu.Lock()
 	id := f.call
 	f.ticket++
@@ -209,7 +263,7 @@ func (f *flight) end(reply []byte, err error) {
 		ask.fail(c, from, code, text)
 	}
 	f.to, f.route, f.method = nil, nil, nil
-	c.flights.Put(f)
+	f.recycle(p)
 }
 
 // ended is when the call was over: when its reply was read, or, without one, now.

@@ -38,13 +38,28 @@ func (m *member) resolve(r *route) uint64 {
 	h.route = r
 	h.gen++
 	r.users.Add(1)
-	return uint64(h.gen)<<32 | uint64(i)
+	return nameOf(i, h.gen)
+}
+
+// nameOf is how a client names the place i in its generation gen, from 1 on. Small ones have small
+// numbers, which take fewer bytes.
+//
+//	bits  63     46 45     14 13      0
+//	      i >> 14   gen - 1   i          all of it plus 1
+func nameOf(i, gen uint32) uint64 {
+	return uint64(i>>14)<<46 | uint64(gen-1)<<14 | uint64(i)&(1<<14-1) + 1
+}
+
+// placeOf undoes nameOf.
+func placeOf(number uint64) (i, gen uint32) {
+	n := number - 1
+	return uint32(n>>46<<14 | n&(1<<14-1)), uint32(n>>14) + 1
 }
 
 // find returns the route of a handle, or nil when it is stale.
 func (m *member) find(number uint64) *route {
-	i := uint32(number)
-	if int(i) >= len(m.routes) || m.routes[i].gen != uint32(number>>32) {
+	i, gen := placeOf(number)
+	if number == 0 || int(i) >= len(m.routes) || m.routes[i].gen != gen {
 		return nil
 	}
 	return m.routes[i].route
@@ -54,8 +69,9 @@ func (m *member) find(number uint64) *route {
 func (m *member) release(number uint64) {
 	if r := m.find(number); r != nil {
 		r.users.Add(-1)
-		m.routes[uint32(number)].route = nil
-		m.free = append(m.free, uint32(number))
+		i, _ := placeOf(number)
+		m.routes[i].route = nil
+		m.free = append(m.free, i)
 	}
 }
 

@@ -16,6 +16,7 @@ const otherMethods = "(others)"
 type object struct {
 	name    string
 	methods atomic.Pointer[map[string]*method] // immutable maps
+	first   atomic.Pointer[method]             // of them, for objects of which only one is called
 	mu      sync.Mutex                         // for making a new one
 }
 
@@ -30,6 +31,9 @@ type method struct {
 func (o *object) method(name []byte) *method {
 	if o == nil {
 		return nil
+	}
+	if m := o.first.Load(); m != nil && m.name == string(name) {
+		return m
 	}
 	if all := o.methods.Load(); all != nil {
 		if m := (*all)[string(name)]; m != nil {
@@ -57,6 +61,7 @@ func (o *object) add(name string) *method {
 	m := &method{object: o.name, name: name}
 	more[name] = m
 	o.methods.Store(&more)
+	o.first.CompareAndSwap(nil, m)
 	return m
 }
 

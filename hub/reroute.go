@@ -78,7 +78,7 @@ func (c *core) redirect(w *waiting, next *target) {
 	f.mu.Unlock()
 	next.load.Begin()
 	if canceled {
-		f.end(nil, context.Canceled)
+		f.end(context.Canceled)
 		return
 	}
 	c.launch(f, &w.m)

@@ -66,7 +66,7 @@ type outgoing struct {
 // take sets o, which is zero, to r of p, for the given targets. (To return it costs a copy of half
 // a kilobyte for each call.)
 func (o *outgoing) take(p *peer, r *transport.Request, targets []*target) {
-	o.m, o.late = r.Message()
+	o.late = r.Message(&o.m)
 	o.m.Caller = p.seq
 	if o.many = len(targets) > 1; o.many && !o.late && worthSharing(len(o.m.Body), targets) &&
 		anyNative(targets) {

@@ -61,6 +61,7 @@ type Conn struct {
 	cancel     context.CancelCauseFunc
 	attachment atomic.Value  // of attached
 	stamp      time.Duration // when what is being parsed was read, 0: nobody asked; the reader's
+	local      *any          // of the loop, or nil; immutable
 }
 
 type attached struct{ v any }
@@ -93,7 +94,7 @@ func (c *Conn) Do(ctx context.Context, m Message, buf []byte) ([]byte, error) {
 // itself never blocks: without room or credit it gives ErrFull, and when it gives an error done is
 // not called.
 func (c *Conn) Go(m Message, buf []byte, done func(reply []byte, err error)) error {
-	_, err := c.eng.start(m, buf, done)
+	_, err := c.start(&m, buf, done)
 	return err
 }
 
@@ -185,6 +186,12 @@ func (c *Conn) Attachment() any {
 	a, _ := c.attachment.Load().(attached)
 	return a.v
 }
+
+// Local is a place for one value that belongs to the loop of the connection, and that all
+// connections of that loop have in common: their handlers, callbacks and FrameHandlers, which never
+// run at the same time, may use it without a lock, and nobody else may. It is nil where connections
+// have no loop in common, with the portable engine.
+func (c *Conn) Local() *any { return c.local }
 
 // closeFiles closes descriptors that nobody took.
 func closeFiles(files []*os.File) {

@@ -32,3 +32,12 @@ func startConn(ctx context.Context, c *Conn, s socket) error {
 	}
 	return e.greet(ctx)
 }
+
+// start has the engine send a call. The usual one is called by its name: so m need neither be
+// copied nor lie on the heap.
+func (c *Conn) start(m *Message, buf []byte, done func([]byte, error)) (uint32, error) {
+	if e, ok := c.eng.(*econn); ok {
+		return e.callWith(m, buf, done)
+	}
+	return c.eng.start(*m, buf, done)
+}

@@ -24,3 +24,8 @@ func startAcceptor(l *Listener) (acceptor, error) { return acceptPortable(l) }
 func startConn(ctx context.Context, c *Conn, s socket) error {
 	return startPortable(ctx, c, s, nil)
 }
+
+// start has the engine send a call.
+func (c *Conn) start(m *Message, buf []byte, done func([]byte, error)) (uint32, error) {
+	return c.eng.start(*m, buf, done)
+}

@@ -102,6 +102,7 @@ type loop struct {
 	events  [eventBatch]unix.EpollEvent
 	spin    spinner
 	serve   served
+	local   any // see Conn.Local; loop only
 }
 
 // posted is what others want the loop to do.

@@ -63,16 +63,17 @@ func (h Held) end(err error) error {
 	return err
 }
 
-// Message is r as a message to send on: method, payload, action, trace context, key and the time
-// that is left, all borrowed like Body. late says that no time is left. Whom it is for is not in
-// it.
-func (r *Request) Message() (m Message, late bool) {
-	m = Message{Method: bytesString(r.meta.Method), Body: r.body, Trace: r.meta.Trace,
-		Action: r.meta.Action, Key: r.meta.Key}
-	if !r.deadline.IsZero() {
-		m.Timeout = time.Until(r.deadline)
+// Message makes m, which is zero, r as a message to send on: method, payload, action, trace
+// context, key and the time that is left, all borrowed like Body. late says that no time is left.
+// Whom it is for is not in it.
+func (r *Request) Message(m *Message) (late bool) {
+	m.Method, m.Body, m.Trace = bytesString(r.meta.Method), r.body, r.meta.Trace
+	m.Action, m.Key = r.meta.Action, r.meta.Key
+	if r.deadline.IsZero() {
+		return false
 	}
-	return m, m.Timeout < 0 || m.Timeout == 0 && !r.deadline.IsZero()
+	m.Timeout = time.Until(r.deadline)
+	return m.Timeout <= 0
 }
 
 // ID is the id of the call; 0 of a oneway in one piece.
@@ -98,8 +99,8 @@ func (r *Request) Key() uint64 { return r.meta.Key }
 
 // Begin is Go for calls that may be taken back: the id that it returns is for Cancel. Once done has
 // been called the id means nothing.
-func (c *Conn) Begin(m Message, buf []byte, done func(reply []byte, err error)) (uint32, error) {
-	return c.eng.start(m, buf, done)
+func (c *Conn) Begin(m *Message, buf []byte, done func(reply []byte, err error)) (uint32, error) {
+	return c.start(m, buf, done)
 }
 
 // Cancel takes a call of Begin back: the peer is told, and done gets context.Canceled on the loop,

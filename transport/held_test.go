@@ -43,13 +43,14 @@ func newRelay(to *transport.Conn) *relay {
 }
 
 func (r *relay) Serve(req *transport.Request) {
-	m, late := req.Message()
+	var m transport.Message
+	late := req.Message(&m)
 	if late {
 		_ = req.Fail(wire.CodeDeadline, "")
 		return
 	}
 	r.held = req.Hold(r, r.ticket.Add(1))
-	id, err := r.to.Begin(m, nil, r.ended)
+	id, err := r.to.Begin(&m, nil, r.ended)
 	if err != nil {
 		_ = r.held.Fail(wire.CodeInternal, err.Error())
 	}
@@ -198,9 +199,10 @@ func TestHeldMany(t *testing.T) {
 		_, to := e.pair(t, handler(echo), transport.Options{Group: g})
 		_, cli := e.pair(t, transport.Options{Group: g, Handler: transport.HandlerFunc(
 			func(r *transport.Request) {
-				m, _ := r.Message()
+				var m transport.Message
+				r.Message(&m)
 				held := r.Hold(nobody{}, 0)
-				_, err := to.Begin(m, nil, func(reply []byte, err error) {
+				_, err := to.Begin(&m, nil, func(reply []byte, err error) {
 					if err != nil {
 						_ = held.Fail(wire.CodeInternal, err.Error())
 						return

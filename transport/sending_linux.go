@@ -132,9 +132,13 @@ func duplicateFiles(files []File) ([]int, error) {
 	return fds, nil
 }
 
-// start sends a call whose outcome goes to a callback.
 func (c *econn) start(m Message, buf []byte, done func([]byte, error)) (uint32, error) {
-	if err := c.sendable(&m); err != nil {
+	return c.callWith(&m, buf, done)
+}
+
+// callWith sends a call whose outcome goes to a callback.
+func (c *econn) callWith(m *Message, buf []byte, done func([]byte, error)) (uint32, error) {
+	if err := c.sendable(m); err != nil {
 		return 0, err
 	}
 	timeout := m.Timeout
@@ -162,7 +166,7 @@ func (c *econn) start(m Message, buf []byte, done func([]byte, error)) (uint32, 
 	if err := c.calls.open(c, s, id, until, cost); err != nil {
 		return 0, err
 	}
-	p, err := c.submit(wire.FlagsCall, id, &m, &meta, cost, here)
+	p, err := c.submit(wire.FlagsCall, id, m, &meta, cost, here)
 	if err != nil {
 		if c.takeUp(s, id, cost) {
 			return 0, err

@@ -41,7 +41,7 @@ func TestSharedBodies(t *testing.T) {
 			ended := make(chan error, 10)
 			for _, c := range conns {
 				require.NoError(t, c.TryPost(m))
-				_, err := c.Begin(m, nil, func(_ []byte, err error) { ended <- err })
+				_, err := c.Begin(&m, nil, func(_ []byte, err error) { ended <- err })
 				require.NoError(t, err)
 			}
 			s.Release()

@@ -103,11 +103,44 @@ func (m *Meta) ParseBody(body []byte) (payload []byte, err error) {
 		return nil, &LimitError{What: "meta bytes", Value: n, Limit: uint64(len(body) - k)}
 	}
 	end := k + int(n)
+	if m.parseUsual(body[k:end]) {
+		return body[end:], nil
+	}
+	*m = Meta{}
 	if err := m.parse(body[k:end], k); err != nil {
 		*m = Meta{}
 		return nil, err
 	}
 	return body[end:], nil
+}
+
+// parseUsual is parse for the fields that nearly every call has. False says that b has others, or
+// is not well-formed, and m is in any state; parse judges then.
+func (m *Meta) parseUsual(b []byte) bool {
+	for last := uint8(0); len(b) > 0; {
+		key := b[0]
+		v, n := ParseUvarint(b[1:])
+		if n <= 0 || key>>1 <= last {
+			return false
+		}
+		last, b = key>>1, b[1+n:]
+		switch key {
+		case fieldMethod<<1 | uint8(KindBytes):
+			if v > uint64(len(b)) || v > MaxMethod {
+				return false
+			}
+			m.Method, b = b[:v:v], b[v:]
+		case fieldTimeout << 1:
+			m.TimeoutUs = v
+		case fieldRoute << 1:
+			m.Route = v
+		case fieldCaller << 1:
+			m.Caller = v
+		default:
+			return false
+		}
+	}
+	return true
 }
 
 // parse sets m from the fields in b, which begins off bytes into the body. A number that is not
