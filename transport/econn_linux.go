@@ -133,7 +133,7 @@ type counts struct {
 // newEpoll makes the engine of c on s, which is its own from now on. It does nothing before begin.
 func newEpoll(c *Conn, s socket, l *Listener) *econn {
 	e := &econn{pub: c, set: c.set, loop: c.group.loops.pick(), listener: l, fd: s.fd}
-	c.local = &e.loop.local
+	c.local = &e.loop.serve.local
 	e.calls.init(c.set.Limits.MaxPending)
 	e.out.limit = int64(c.set.Limits.Outbox)
 	if t := c.set.Hooks.Trace; t != nil {

@@ -102,7 +102,6 @@ type loop struct {
 	events  [eventBatch]unix.EpollEvent
 	spin    spinner
 	serve   served
-	local   any // see Conn.Local; loop only
 }
 
 // posted is what others want the loop to do.
@@ -121,12 +120,13 @@ type tenants struct {
 	freed []uint32 // to be free after the event batch
 }
 
-// served is the request whose handler runs. Loop only.
+// served is the request whose handler runs, and what handlers have. Loop only.
 type served struct {
 	req      Request
 	metaSet  bool       // req.meta is not zero
 	handling *Request   // &req while its handler runs
 	spare    []*Request // for calls that are to be held
+	local    any        // see Conn.Local
 }
 
 // poller is something besides a connection that the loop's epoll reports on: a listening socket.
