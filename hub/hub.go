@@ -16,6 +16,10 @@ import (
 	"github.com/pithos-ipc/pithos/wire"
 )
 
+// outboxPatience is how long a peer of Pandora's for which Limits.MaxOutbox waits may read nothing: a Node
+// process that is at work on what it has, reads nothing meanwhile.
+const outboxPatience = 250 * time.Millisecond
+
 // closeGrace is how long a peer that is cut off has to take what was sent to it before.
 const closeGrace = 5 * time.Second
 
@@ -88,6 +92,7 @@ func New(o Options) *Hub {
 	h.options.Hooks.Close = h.left
 	h.options.Limits.MaxBody = h.core.limits.frame()
 	h.options.Limits.Outbox = h.core.limits.MaxOutbox
+	h.options.Limits.Patience = outboxPatience
 	return h
 }
 

@@ -4,7 +4,7 @@ package hub
 // name.
 type Limits struct {
 	MaxBody       int   // largest body of a frame, in bytes; a longer one ends its connection
-	MaxOutbox     int   // bytes waiting for a peer that does not read, before it is disconnected
+	MaxOutbox     int   // bytes waiting for a peer before it is disconnected; one that reads: 4 times
 	MaxBatch      int   // bytes of a reply with the packages of many; a longer one is an error
 	MaxPending    int   // calls of one peer without a reply; further ones are refused
 	MaxPublishing int   // bytes that the selectors of one peer take; further ones are refused
@@ -16,7 +16,7 @@ type Limits struct {
 
 // The defaults of Limits.
 const (
-	DefaultMaxBody       = 32 << 20
+	DefaultMaxBody       = 65 << 20 // 64 MiB of data, and what is around them
 	DefaultMaxOutbox     = 64 << 20
 	DefaultMaxBatch      = 64 << 20
 	DefaultMaxPending    = 256 << 10

@@ -112,7 +112,8 @@ func (c *Conn) TryPost(m Message) error { return c.eng.post(context.Background()
 
 // WriteFrame queues a frame as it is (Length is taken from body) on a connection that is not
 // native, or not known to be. It never waits: over Limits.Outbox it gives ErrFull and nothing is
-// queued. The bytes are the caller's again when it returns.
+// queued. For a peer that has read something within Limits.Patience, 4 times as much may wait. The
+// bytes are the caller's again when it returns.
 func (c *Conn) WriteFrame(h wire.Header, body []byte) error {
 	return c.eng.writeFrame(h, &Message{Body: body})
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -181,6 +182,58 @@ func TestForeignOutbox(t *testing.T) {
 		r.conn.Close()
 		require.ErrorIs(t, receive(t, ended, "the end"), transport.ErrConnLost)
 		require.ErrorIs(t, c.WriteFrame(wire.Header{}, nil), transport.ErrConnLost)
+	})
+}
+
+// Over the limit, frames are taken for a peer that reads, up to 4 times as much.
+func TestForeignPatience(t *testing.T) {
+	eachEngine(t, func(t *testing.T, e engine) {
+		for _, patience := range []time.Duration{time.Nanosecond, time.Hour} {
+			t.Run(patience.String(), func(t *testing.T) {
+				o, f := compatible()
+				o.Limits.Outbox, o.Limits.Patience = 256<<10, patience
+				o, _ = closed(o)
+				l := listen(t, e.of(o))
+				r := rawDial(t, l.Address())
+				r.send(frame(0, 1, "{}"))
+				receive(t, f.got, "the frame")
+				_ = r.receive()
+				c := l.Conns()[0]
+				write := func(n int) (sent int) {
+					for ; sent < n; sent++ {
+						err := c.WriteFrame(wire.Header{}, body(uint64(sent), 10<<10))
+						if err != nil {
+							require.ErrorIs(t, err, transport.ErrFull)
+							return sent
+						}
+					}
+					return sent
+				}
+				sent := 0
+				for n := 1; n > 0; time.Sleep(time.Millisecond) { // until the socket is full, too
+					n = write(1000)
+					sent += n
+				}
+				limit := o.Limits.Outbox
+				if patience == time.Hour {
+					limit *= 4
+				}
+				waiting := int(c.Stats().OutboxBytes)
+				require.LessOrEqual(t, waiting, limit)
+				require.Greater(t, waiting, limit-300<<10, "the socket has the rest")
+				if patience == time.Hour {
+					return
+				}
+				before := c.Stats().BytesOut
+				for range sent / 2 {
+					_ = r.receive()
+				}
+				for c.Stats().BytesOut == before {
+					time.Sleep(time.Millisecond)
+				}
+				require.Equal(t, 1, write(1), "it has read")
+			})
+		}
 	})
 }
 

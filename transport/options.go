@@ -71,13 +71,14 @@ type SocketOptions struct {
 }
 
 // Limits bound a connection. A zero field means its default, which is the constant of its name;
-// MaxFiles has none, descriptors are only for those who ask.
+// MaxFiles and Patience have none, they are only for those who ask.
 type Limits struct {
 	MaxBody      int           // largest body received or sent, in bytes
 	MaxPending   int           // calls of this side without a reply, abandoned ones included
 	MaxCalls     int           // unanswered calls that the peer may have here: its credit
 	MaxCallBytes int64         // bytes of calls and oneways taken before credit is renewed
 	Outbox       int           // bytes waiting to be written before senders have to wait
+	Patience     time.Duration // see Conn.WriteFrame; 0: none
 	ConnMemory   int64         // bytes that one connection may hold, in both directions
 	MaxConns     int           // connections of a listener
 	MaxFiles     int           // descriptors with one frame; 0: none are negotiated

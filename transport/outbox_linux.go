@@ -57,6 +57,7 @@ type outbox struct {
 	normal queue        // guarded by mu
 	large  []*parcel    // with parts left, in turns; guarded by mu
 	last   []byte       // to be the last frame on the socket, then a ring follows; guarded by mu
+	seen   progress     // of a peer for which much waits; guarded by mu
 }
 
 // segment is a run of whole small frames, or one parcel.
@@ -171,6 +172,13 @@ func (o *outbox) load() (frames int, bytes int64) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	return int(o.frames.Load()), o.bytes
+}
+
+// refuses is progress.refuses.
+func (o *outbox) refuses(l *Limits, waiting int64, written uint64) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.seen.refuses(l, waiting, written, Now())
 }
 
 // put appends one small frame to q.

@@ -64,6 +64,7 @@ type portOutbox struct {
 	room         int64     // bytes of bulk, reserved ones included
 	run          int       // urgent pieces since the last of bulk
 	err          error     // why nothing is written any more
+	seen         progress  // of a peer for which much waits
 }
 
 // fifo is a queue of messages.

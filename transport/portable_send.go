@@ -433,7 +433,8 @@ func (e *portable) rawRefusedLocked(need int64) error {
 		return ErrClosed
 	case e.life.phase == phaseNative:
 		return errNative
-	case e.out.room > 0 && e.out.room+need > int64(e.set.Limits.Outbox):
+	case e.out.room > 0 && e.set.Limits.much(e.out.room+need) &&
+		e.out.seen.refuses(&e.set.Limits, e.out.room+need, e.count.bytesOut.Load(), Now()):
 		return ErrFull
 	}
 	return nil

@@ -272,7 +272,8 @@ func (c *econn) writeFrame(h wire.Header, m *Message) error {
 	if limit := c.set.Limits.MaxBody; n > limit {
 		return &LimitError{"body bytes", int64(n), int64(limit)}
 	}
-	if frames, bytes := c.out.load(); frames > 0 && bytes+int64(n) > c.out.limit {
+	if frames, bytes := c.out.load(); frames > 0 && c.set.Limits.much(bytes+int64(n)) &&
+		c.out.refuses(&c.set.Limits, bytes+int64(n), c.count.bytesOut.Load()) {
 		return ErrFull
 	}
 	h.Length = uint32(n)
