@@ -75,7 +75,7 @@ sent that was queued. A second signal ends it at once.`,
 	flags.IntVar(&f.limits.MaxBatch, "max-batch", hub.DefaultMaxBatch, "largest reply with the "+
 		"answers of many, in bytes")
 	flags.IntVar(&f.limits.MaxOutbox, "max-outbox", hub.DefaultMaxOutbox, "bytes that may wait "+
-		"for a peer before it is disconnected")
+		"for a peer before it is disconnected; 4 times that for one that reads")
 	flags.IntVar(&f.limits.MaxPending, "max-pending", hub.DefaultMaxPending, "calls of one peer "+
 		"without an answer")
 	flags.IntVar(&f.limits.MaxQueue, "max-queue", hub.DefaultMaxQueue, "bytes of calls and "+
@@ -89,7 +89,7 @@ sent that was queued. A second signal ends it at once.`,
 	flags.IntVar(&f.maxConns, "max-conns", transport.DefaultMaxConns, "connections of each socket")
 	flags.StringVar(&f.logs, "log", "text", "form of the log on standard error: text, json")
 	flags.BoolVarP(&f.verbose, "verbose", "v", false, "log who comes and goes")
-	flags.DurationVar(&f.grace, "grace", 10*time.Second, "time to close in good order")
+	flags.DurationVar(&f.grace, "grace", 2*time.Second, "time to close in good order")
 	flags.StringVar(&f.metrics, "metrics", "", "serve metrics and health over HTTP at this address")
 	flags.BoolVar(&f.pprof, "pprof", false, "and Go's profiles")
 	return cmd
@@ -196,6 +196,7 @@ func (f *hubFlags) listen(h *hub.Hub, s *socketFlag, stdout io.Writer, log *slog
 	var addresses []string
 	if f.pandora {
 		addresses = append(addresses, hub.PandoraPath())
+		clearFile(addresses[0], log)
 	}
 	own, err := s.address()
 	if err != nil {
@@ -216,6 +217,19 @@ func (f *hubFlags) listen(h *hub.Hub, s *socketFlag, stdout io.Writer, log *slog
 		fmt.Fprintf(stdout, "listening at %s\n", a)
 	}
 	return nil
+}
+
+// clearFile removes a regular file from Pandora's path, as Pandora's hub does: its name says that it
+// is for the hub's socket. A socket is left to Listen, which finds out whether somebody is there.
+func clearFile(path string, log *slog.Logger) {
+	if st, err := os.Lstat(path); err != nil || !st.Mode().IsRegular() {
+		return
+	}
+	if err := os.Remove(path); err != nil {
+		log.Warn("a file is where the socket has to be", "path", path, "cause", err)
+		return
+	}
+	log.Warn("removed a file from where the socket has to be", "path", path)
 }
 
 // close ends h in good order, within the time there is and until the next signal.

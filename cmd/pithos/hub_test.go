@@ -181,6 +181,50 @@ func TestHubRestart(t *testing.T) {
 	require.Zero(t, h.stop(syscall.SIGTERM))
 }
 
+// TestHubPandoraFile starts a hub where a file lies at Pandora's path: it is removed, but nowhere
+// else, and nothing but a file.
+func TestHubPandoraFile(t *testing.T) {
+	dir := t.TempDir()
+	path, own := filepath.Join(dir, "pandorajs_pandora_msg_hub.sock"), filepath.Join(dir, "own")
+	env := []string{"PANDORA_TMP_DIR=" + dir, socketVariable + "=" + own}
+	require.NoError(t, os.WriteFile(path, []byte("x"), 0o600))
+	h := startHub(t, env, []string{path, own}, "--pandora")
+	require.Zero(t, pithos("", "ping", "--socket", path, "-c", "1").code)
+	require.Zero(t, h.stop(syscall.SIGTERM))
+	require.Contains(t, h.stderr.String(), "removed a file from where the socket has to be")
+
+	require.NoError(t, os.WriteFile(own, []byte("x"), 0o600))
+	h = startHub(t, env, []string{path}, "--pandora")
+	require.Equal(t, 1, h.stop())
+	require.Contains(t, h.stderr.String(), "exists and is not a socket")
+	require.FileExists(t, own)
+
+	require.NoError(t, os.Mkdir(path, 0o700))
+	h = startHub(t, env, nil, "--pandora")
+	require.Equal(t, 1, h.stop())
+	require.DirExists(t, path)
+}
+
+// TestHubStuckReader stops a hub of which a peer does not read what waits for it: within the time
+// that there is by default it ends nevertheless.
+func TestHubStuckReader(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "hub.sock")
+	h := startHub(t, nil, []string{path}, "--socket", path)
+	stuck, err := net.Dial("unix", path)
+	require.NoError(t, err)
+	defer stuck.Close()
+	body := `{"action":"PANDORA_HUB_ACTION_MSG_UP","data":{"broadcast":true,"data":"` +
+		strings.Repeat("x", 4<<20) + `"}}`
+	_, err = stuck.Write(wire.Frame{Header: wire.Header{ID: 1}, Body: []byte(body)}.AppendTo(nil))
+	require.NoError(t, err)
+	_, err = io.ReadFull(stuck, make([]byte, 1)) // it comes
+	require.NoError(t, err)
+	began := time.Now()
+	require.Zero(t, h.stop(syscall.SIGTERM))
+	require.Less(t, time.Since(began), 9*time.Second, "2 s, where nothing disturbs")
+	require.Contains(t, h.stderr.String(), "not everything was finished")
+}
+
 // TestHubForced stops a hub that waits for a peer which does not read: the second signal ends it.
 func TestHubForced(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "hub.sock")
