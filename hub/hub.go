@@ -16,8 +16,8 @@ import (
 	"github.com/pithos-ipc/pithos/wire"
 )
 
-// outboxPatience is how long a peer of Pandora's for which Limits.MaxOutbox waits may read nothing: a Node
-// process that is at work on what it has, reads nothing meanwhile.
+// outboxPatience is how long a peer of Pandora's for which Limits.MaxOutbox waits may read nothing:
+// a Node process that is at work on what it has, reads nothing meanwhile.
 const outboxPatience = 250 * time.Millisecond
 
 // closeGrace is how long a peer that is cut off has to take what was sent to it before.

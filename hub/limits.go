@@ -1,10 +1,10 @@
 package hub
 
 // Limits bound what the hub holds for one peer. A zero field means its default, the constant of its
-// name.
+// name. For a peer of Pandora's that goes on reading, 4 times MaxOutbox may wait.
 type Limits struct {
 	MaxBody       int   // largest body of a frame, in bytes; a longer one ends its connection
-	MaxOutbox     int   // bytes waiting for a peer before it is disconnected; one that reads: 4 times
+	MaxOutbox     int   // bytes waiting for a peer, before it is disconnected
 	MaxBatch      int   // bytes of a reply with the packages of many; a longer one is an error
 	MaxPending    int   // calls of one peer without a reply; further ones are refused
 	MaxPublishing int   // bytes that the selectors of one peer take; further ones are refused

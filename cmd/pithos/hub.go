@@ -219,8 +219,9 @@ func (f *hubFlags) listen(h *hub.Hub, s *socketFlag, stdout io.Writer, log *slog
 	return nil
 }
 
-// clearFile removes a regular file from Pandora's path, as Pandora's hub does: its name says that it
-// is for the hub's socket. A socket is left to Listen, which finds out whether somebody is there.
+// clearFile removes a regular file from Pandora's path, as Pandora's hub does: its name says that
+// it is for the hub's socket. A socket is left to Listen, which finds out whether somebody is
+// there.
 func clearFile(path string, log *slog.Logger) {
 	if st, err := os.Lstat(path); err != nil || !st.Mode().IsRegular() {
 		return
