@@ -31,7 +31,6 @@ func TestBenchList(t *testing.T) {
 
 // TestBenchAdds runs one scenario after the other into one file.
 func TestBenchAdds(t *testing.T) {
-	t.Setenv(beCommand, "1") // the servers that it starts are this binary
 	file := filepath.Join(t.TempDir(), "bench.json")
 	run := func(scenario string) string {
 		out, err := benchmark("--json", file, "--add", "--rounds", "1", "--duration", "1ms", "-q",

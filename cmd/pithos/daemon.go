@@ -211,7 +211,7 @@ func (d *daemonFlag) serve(log *slog.Logger, signals <-chan os.Signal) error {
 // kept are the variables that a daemon in the background takes over from who started it; those of
 // an application come with its start.
 var kept = [...]string{"HOME", "PATH", "USER", "LOGNAME", "LANG", "TMPDIR", "XDG_RUNTIME_DIR",
-	"XDG_STATE_HOME", "PANDORA_TMP_DIR", "PITHOS_TEST_BE_COMMAND"}
+	"XDG_STATE_HOME", "PANDORA_TMP_DIR"}
 
 // spawn starts a daemon in the background and waits until it answers. Its log is in the folder of
 // its state.

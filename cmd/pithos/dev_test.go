@@ -329,7 +329,7 @@ name: a
 processes:
   x:
     command: [%q, -test.run, TestListenHelper]
-    env: {PITHOS_TEST_BE_COMMAND: "", PITHOS_TEST_LISTEN: %q}
+    env: {PITHOS_TEST_LISTEN: %q}
     restart: {delay: 10ms, max_delay: 20ms, burst: 2}
   y: {command: [sh, -c, '%s']}
 `, self, l.Addr(), sleeper))
@@ -510,7 +510,7 @@ func TestDevObject(t *testing.T) {
 	require.NoError(t, err)
 	dir := application(t, fmt.Sprintf(`
 name: shop
-env: {PITHOS_TEST_BE_COMMAND: "", PITHOS_TEST_PUBLISH: greeter}
+env: {PITHOS_TEST_PUBLISH: greeter}
 processes:
   first:
     command: [sh, -c, '%[1]s -test.run TestPublishHelper; true']

@@ -37,7 +37,7 @@ func startHub(t *testing.T, env []string, listening []string, args ...string) *h
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	h := &hubProcess{t: t, cmd: process(t, append([]string{"hub"}, args...)...)}
-	h.cmd.Env = append(h.cmd.Env, env...)
+	h.cmd.Env = append(os.Environ(), env...)
 	h.cmd.Stderr = &h.stderr
 	out, err := h.cmd.StdoutPipe()
 	require.NoError(t, err)

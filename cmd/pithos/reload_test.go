@@ -56,12 +56,12 @@ func clerks(t *testing.T) *hub.Client {
 	require.NoError(t, err)
 	dir := background(t, fmt.Sprintf(`
 name: shop
-env: {%s: "", %s: "1"}
+env: {%s: "1"}
 processes:
   clerk: {command: [%q], scale: 3, ready: notify, restart: {delay: 10ms}, stop: {window: 30s}}
 services:
   clerk: {process: clerk}
-`, beCommand, beService, self))
+`, beService, self))
 	succeeds(t, "start", dir)
 	path := filepath.Join(os.Getenv("XDG_RUNTIME_DIR"), "pithos", "hub.sock")
 	c, err := hub.Join(t.Context(), path, hub.JoinOptions{})
