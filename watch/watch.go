@@ -9,11 +9,12 @@
 // names begin with a dot and for node_modules. Of a folder that nobody has named expressly only
 // files that look like sources count, so that what a process writes there does not restart it.
 //
-// Of what is not there yet the nearest folder that is there is watched, until it comes. What is
-// removed and made again as a whole, a folder that was named, is not found again.
+// Of what is not there, not yet or not any more, the nearest folder that is there is watched, until
+// it comes. What nobody tells is that a folder above all that is watched was moved away.
 package watch
 
 import (
+	"errors"
 	"io/fs"
 	"maps"
 	"os"
@@ -90,7 +91,7 @@ func (w *Watcher) Set(rules []Rule) {
 	w.rules, w.folders = rules, make(map[string]bool)
 	for _, r := range rules {
 		for _, p := range r.Paths {
-			w.addRootLocked(p, true)
+			w.addRootLocked(filepath.Clean(p), true)
 		}
 	}
 	for _, folder := range w.fs.WatchList() {
@@ -128,20 +129,21 @@ func (w *Watcher) Close() error {
 // there, the nearest folder that is. first has it say so.
 func (w *Watcher) addRootLocked(path string, first bool) (files []string) {
 	st, err := os.Stat(path)
-	if err == nil && st.IsDir() {
-		return w.addLocked(path)
-	}
-	if err == nil {
-		w.watchLocked(filepath.Dir(path))
-		return []string{path}
-	}
-	if first {
+	switch {
+	case err == nil && st.IsDir():
+		if files = w.addLocked(path); w.folders[path] {
+			return files
+		}
+	case err == nil:
+		if w.watchLocked(filepath.Dir(path)) {
+			return []string{path}
+		}
+	case first:
 		w.faults = append(w.faults, err)
 	}
 	next := path // the first part of path that is not there
 	for folder := filepath.Dir(path); folder != next; folder = filepath.Dir(folder) {
-		if st, err := os.Stat(folder); err == nil && st.IsDir() {
-			w.watchLocked(folder)
+		if st, err := os.Stat(folder); err == nil && st.IsDir() && w.watchLocked(folder) {
 			break
 		}
 		next = folder
@@ -174,12 +176,18 @@ func (w *Watcher) addLocked(path string) (files []string) {
 	return files
 }
 
-func (w *Watcher) watchLocked(folder string) {
+// watchLocked watches a folder, and says false when that has gone meanwhile.
+func (w *Watcher) watchLocked(folder string) bool {
 	folder = filepath.Clean(folder)
+	err := w.fs.Add(folder)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false
+	}
 	w.folders[folder] = true
-	if err := w.fs.Add(folder); err != nil {
+	if err != nil {
 		w.faults = append(w.faults, &fs.PathError{Op: "watch", Path: folder, Err: err})
 	}
+	return true
 }
 
 func unwatched(folder string) bool {
@@ -233,6 +241,9 @@ func (w *Watcher) take(e fsnotify.Event, names, paths map[string]bool) bool {
 	matters := false
 	w.mu.Lock()
 	defer w.unlock()
+	if e.Op.Has(fsnotify.Remove) || e.Op.Has(fsnotify.Rename) {
+		changed = append(changed, w.wentLocked(e.Name)...)
+	}
 	if e.Op.Has(fsnotify.Create) {
 		changed = append(changed, w.cameLocked(e.Name)...)
 	}
@@ -252,6 +263,32 @@ func (w *Watcher) cameLocked(path string) (files []string) {
 	for _, r := range w.rules {
 		for _, root := range r.Paths {
 			if root = filepath.Clean(root); strings.HasPrefix(root, path+"/") {
+				files = append(files, w.addRootLocked(root, false)...)
+			}
+		}
+	}
+	if w.belowLocked(path) {
+		files = append(files, w.addLocked(path)...)
+	}
+	return files
+}
+
+// wentLocked watches a folder no more that was removed, or moved to where it is of no concern, nor
+// what was in it. Of what a rule names there it watches the nearest folder that is left, or what has
+// come in its place; the files of that are returned.
+func (w *Watcher) wentLocked(path string) (files []string) {
+	if !w.folders[path] {
+		return nil
+	}
+	for folder := range w.folders {
+		if folder == path || strings.HasPrefix(folder, path+"/") {
+			delete(w.folders, folder)
+			_ = w.fs.Remove(folder) // the system may have done that
+		}
+	}
+	for _, r := range w.rules {
+		for _, root := range r.Paths {
+			if root = filepath.Clean(root); root == path || strings.HasPrefix(root, path+"/") {
 				files = append(files, w.addRootLocked(root, false)...)
 			}
 		}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
@@ -154,6 +155,61 @@ func TestComesLater(t *testing.T) {
 	w.Set([]watch.Rule{{Name: "file", Paths: []string{file}},
 		{Name: "never", Paths: []string{filepath.Join(file, "x")}}}) // in a file
 	require.Equal(t, []string{dir}, w.Watched())
+}
+
+// TestMadeAgain watches a folder that is removed, or moved away, and made again: that was named, one
+// in it, and one that it is in.
+func TestMadeAgain(t *testing.T) {
+	for _, gone := range []string{"x", "x/named", "x/named/in"} {
+		for how, remove := range map[string]func(path string) error{
+			"removed": os.RemoveAll,
+			"moved":   func(path string) error { return os.Rename(path, t.TempDir()+"/away") },
+		} {
+			if gone == "x" && how == "moved" {
+				continue // nobody tells of that
+			}
+			t.Run(gone+" "+how, func(t *testing.T) {
+				dir := t.TempDir()
+				file := filepath.Join(dir, "x", "named", "in", "a.go")
+				write(t, file)
+				w := start(t, watch.Rule{Name: "p", Sources: true,
+					Paths: []string{filepath.Join(dir, "x", "named")}})
+				sees := func() {
+					t.Helper()
+					for c := next(t, w); len(c.Paths) == 0 ||
+						c.Paths[len(c.Paths)-1] != file; c = next(t, w) {
+					}
+				}
+				for range 2 {
+					write(t, file)
+					sees()
+					require.NoError(t, remove(filepath.Join(dir, gone)))
+					write(t, file) // at once
+					sees()
+					require.NoError(t, remove(filepath.Join(dir, gone)))
+					require.Eventually(t, func() bool {
+						return !slices.Contains(w.Watched(), filepath.Join(dir, gone))
+					}, 20*time.Second, time.Millisecond, "it is known to be gone")
+					write(t, file)
+					sees()
+				}
+			})
+		}
+	}
+}
+
+// TestMovedAway hears no more of a folder that was moved away.
+func TestMovedAway(t *testing.T) {
+	dir, away := t.TempDir(), filepath.Join(t.TempDir(), "away")
+	write(t, dir, "named", "in", "a.go")
+	w := start(t, watch.Rule{Name: "p", Paths: []string{filepath.Join(dir, "named")}})
+	require.NoError(t, os.Rename(filepath.Join(dir, "named"), away))
+	require.Equal(t, []string{filepath.Join(dir, "named")}, next(t, w).Paths)
+	require.Equal(t, []string{dir}, w.Watched())
+	write(t, away, "in", "b.go")
+	write(t, dir, "named", "c.go")
+	require.Contains(t, next(t, w).Paths, filepath.Join(dir, "named", "c.go"))
+	require.Equal(t, []string{dir, filepath.Join(dir, "named")}, w.Watched())
 }
 
 func TestMissing(t *testing.T) {
