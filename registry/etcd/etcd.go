@@ -29,8 +29,8 @@
 // growing pause of up to a third of the TTL: an outage of any length costs only the time until the
 // next attempt. Each round also finds a key that somebody deleted, or that a restored backup does
 // not have. An entry that etcd refuses holds up no other: it is logged once, and tried again in
-// each round. A put whose answer was lost may be done later: so the removal of such a key is
-// repeated for some rounds.
+// each round; an Announce of one that it will never take fails at once. A put whose answer was lost
+// may be done later: so the removal of such a key is repeated for some rounds.
 //
 // An instance that another holds is not taken from him. If he has taken it while this registry was
 // out of reach, that is logged, and the keeper tries until the instance is free.
@@ -90,8 +90,9 @@ type Options struct {
 	TLS *tls.Config
 	// Username and Password, where etcd wants them.
 	Username, Password string
-	// Patient makes Announce return without an error when etcd is out of reach. The entry is added
-	// once it is back; until then the log says so. Otherwise Announce waits within its context.
+	// Patient makes Announce return without an error when etcd is out of reach, or refuses. The
+	// entry is added once it is back, or takes it; until then the log says so. Otherwise Announce
+	// waits within its context, and fails at once when etcd refuses the entry.
 	Patient bool
 	// Logger gets what happens to the lease and the entries; nil: slog's default.
 	Logger *slog.Logger

@@ -414,19 +414,14 @@ func TestRefusedKey(t *testing.T) {
 	s := etcdtest.Start(t, "--max-request-bytes", "1024")
 	var log lockedBuffer
 	r, err := etcd.Open(etcd.Options{Endpoints: []string{s.Endpoint()}, TTL: etcd.MinTTL,
-		Logger: slog.New(slog.NewTextHandler(&log, nil))})
+		Patient: true, Logger: slog.New(slog.NewTextHandler(&log, nil))})
 	require.NoError(t, err)
 	defer func() { require.NoError(t, r.Close(soon(t))) }()
 	seen := watch(t, r)
 	large := entry("a")
 	large.Metadata = map[string]string{"x": strings.Repeat("x", 2000)}
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
-	defer cancel()
-	refused := make(chan error, 1)
-	go func() {
-		_, err := r.Announce(ctx, large)
-		refused <- err
-	}()
+	_, err = r.Announce(soon(t), large)
+	require.NoError(t, err)
 	require.Eventually(t, func() bool { return strings.Contains(log.String(), "cart/a") }, patience,
 		10*time.Millisecond)
 	b := announce(t, r, "b")
@@ -440,8 +435,34 @@ func TestRefusedKey(t *testing.T) {
 	require.Contains(t, log.String(), "request is too large")
 	require.Equal(t, 1, strings.Count(log.String(), "key=/pithos/services/cart/a"), log.String())
 	require.NotContains(t, log.String(), "out of reach")
-	cancel()
-	require.ErrorIs(t, <-refused, context.Canceled)
+}
+
+// TestRefusedAtOnce has etcd refuse an entry for good: Announce says so, and leaves nothing, so
+// that one that fits may follow. An Update says so, too, and the entry stays what it was.
+func TestRefusedAtOnce(t *testing.T) {
+	s := etcdtest.Start(t, "--max-request-bytes", "1024")
+	r, err := etcd.Open(etcd.Options{Endpoints: []string{s.Endpoint()}})
+	require.NoError(t, err)
+	defer func() { require.NoError(t, r.Close(soon(t))) }()
+	seen := watch(t, r)
+	large := entry("a")
+	large.Metadata = map[string]string{"x": strings.Repeat("x", 2000)}
+	for range 2 {
+		_, err = r.Announce(soon(t), large)
+		require.ErrorContains(t, err, "request is too large")
+		require.NotErrorIs(t, err, context.DeadlineExceeded)
+	}
+	a, err := r.Announce(soon(t), entry("a"))
+	require.NoError(t, err)
+	await(t, seen, "a")
+	err = a.Update(soon(t), large)
+	require.ErrorContains(t, err, "request is too large")
+	require.NotErrorIs(t, err, context.DeadlineExceeded)
+	there, err := r.Lookup(soon(t), "cart")
+	require.NoError(t, err)
+	require.Equal(t, []registry.Entry{entry("a")}, there)
+	require.NoError(t, a.Withdraw(soon(t)))
+	await(t, seen)
 }
 
 // lockedBuffer is a log.

@@ -135,13 +135,23 @@ func (r *Registry) settleAll(client *clientv3.Client, wanting []*registration) (
 	return errors.Join(errs...), nil
 }
 
+// codeOf is the code of etcd's answer, or of its absence.
+func codeOf(err error) codes.Code {
+	if e := (rpctypes.EtcdError{}); errors.As(err, &e) {
+		return e.Code()
+	}
+	return status.Code(err)
+}
+
+// final says whether etcd would answer so again.
+func final(err error) bool {
+	code := codeOf(err)
+	return code == codes.InvalidArgument || code == codes.PermissionDenied
+}
+
 // unanswered says whether err is no answer of etcd to what it was asked.
 func unanswered(err error) bool {
-	code := status.Code(err)
-	if e := (rpctypes.EtcdError{}); errors.As(err, &e) {
-		code = e.Code()
-	}
-	switch code {
+	switch codeOf(err) {
 	case codes.Unavailable, codes.DeadlineExceeded, codes.Canceled:
 		return true
 	}
@@ -259,7 +269,9 @@ func (r *Registry) settle(client *clientv3.Client, g *registration) error {
 	ours, err := g.put(ctx, client, text)
 	switch {
 	case err != nil:
-		g.unsure = time.Now()
+		if unanswered(err) {
+			g.unsure = time.Now()
+		}
 		if errors.Is(err, rpctypes.ErrLeaseNotFound) {
 			r.lease = lease{}
 		}
@@ -297,9 +309,15 @@ func (g *registration) put(ctx context.Context, c *clientv3.Client, text string)
 }
 
 // remove deletes the key of g where it is ours, and then g, unless a put of it may still be under
-// way: then the next rounds do it again.
+// way: then the next rounds do it again. Of what etcd never took there is nothing to delete.
 func (r *Registry) remove(ctx context.Context, client *clientv3.Client, g *registration) error {
-	for _, id := range g.leases {
+	r.mu.Lock()
+	leases := g.leases
+	if g.neverPut() {
+		leases = nil
+	}
+	r.mu.Unlock()
+	for _, id := range leases {
 		_, err := client.Txn(ctx).
 			If(clientv3.Compare(clientv3.LeaseValue(g.key), "=", id)).
 			Then(clientv3.OpDelete(g.key)).Commit()

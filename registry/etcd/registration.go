@@ -40,7 +40,8 @@ type registration struct {
 
 var _ registry.Registration = (*registration)(nil)
 
-// Announce is registry.Registry's. What it announces is withdrawn again if ctx ends first.
+// Announce is registry.Registry's. What it announces is withdrawn again if ctx ends first, or if
+// etcd does not take it: it is too large, or not allowed.
 func (r *Registry) Announce(ctx context.Context, e registry.Entry) (registry.Registration, error) {
 	if err := e.Check(); err != nil {
 		return nil, err
@@ -199,11 +200,21 @@ func (r *Registry) taken(g *registration) {
 	}
 }
 
-// refused notes that etcd has answered with an error.
+// neverPut says that no put of g was carried out, nor can be still. It is the keeper's, with r.mu.
+func (g *registration) neverPut() bool { return g.stored == 0 && g.unsure.IsZero() }
+
+// refused notes that etcd has answered with an error. Who waits hears of one that will be the same
+// next time.
 func (r *Registry) refused(g *registration, err error) {
 	r.mu.Lock()
 	before := g.refused
 	g.refused = true
+	if final(err) && (g.leaving || !r.options.Patient) {
+		if !g.known && len(g.waiting) > 0 && g.neverPut() {
+			delete(r.entries, g.key)
+		}
+		g.answerLocked(err)
+	}
 	r.mu.Unlock()
 	if !before {
 		r.log.Warn("etcd refuses an entry, trying on", "key", g.key, "error", err)

@@ -161,6 +161,9 @@ func TestAuth(t *testing.T) {
 			defer cancel()
 			_, err := r.Announce(ctx, entry("b"))
 			require.ErrorContains(t, err, c.err)
+			if name == "no right" { // which is for good
+				require.NotErrorIs(t, err, context.DeadlineExceeded)
+			}
 			_, err = r.Lookup(ctx, "cart")
 			require.Error(t, err)
 		})
