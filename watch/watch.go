@@ -274,8 +274,8 @@ func (w *Watcher) cameLocked(path string) (files []string) {
 }
 
 // wentLocked watches a folder no more that was removed, or moved to where it is of no concern, nor
-// what was in it. Of what a rule names there it watches the nearest folder that is left, or what has
-// come in its place; the files of that are returned.
+// what was in it. Of what a rule names there it watches the nearest folder that is left, or what
+// has come in its place; the files of that are returned.
 func (w *Watcher) wentLocked(path string) (files []string) {
 	if !w.folders[path] {
 		return nil

@@ -157,8 +157,8 @@ func TestComesLater(t *testing.T) {
 	require.Equal(t, []string{dir}, w.Watched())
 }
 
-// TestMadeAgain watches a folder that is removed, or moved away, and made again: that was named, one
-// in it, and one that it is in.
+// TestMadeAgain watches a folder that is removed, or moved away, and made again: that was named,
+// one in it, and one that it is in.
 func TestMadeAgain(t *testing.T) {
 	for _, gone := range []string{"x", "x/named", "x/named/in"} {
 		for how, remove := range map[string]func(path string) error{
