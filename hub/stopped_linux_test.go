@@ -19,6 +19,7 @@ import (
 
 	"github.com/pithos-ipc/pithos/hub"
 	"github.com/pithos-ipc/pithos/internal/paired"
+	"github.com/pithos-ipc/pithos/transport"
 )
 
 // newChild runs a provider in a process of its own, which is killed at the end.
@@ -77,37 +78,68 @@ func TestKilledProvider(t *testing.T) {
 }
 
 // BenchmarkR14 is a flow of calls, 8 under way, while 10,000 oneways a second go to a consumer
-// that is stopped with SIGSTOP, at the same hub, in slices of 20 ms with them and without. The
-// control is another hub that gets them, as R14 has it; or nobody sends them, so that the work of
-// sending and dropping them is in the cost, too. cost-% is what R14 wants to be at most 5; run it
-// with -benchtime 300x.
+// that is stopped with SIGSTOP, in slices of 20 ms with them and without. Without them is one of
+// three things, and cost-% is what R14 wants to be at most 5:
+//
+//   - another hub: they go to a stopped consumer at another hub, as R14 has it. Nobody polls: a
+//     second hub that does wants a processor for itself, and where there are two only, the flow
+//     stops polling for want of one, which costs it most of its calls.
+//   - a reader: they go to one who takes them, at the same hub, with the polling of the product. It
+//     is the flow's own provider, so that no further process wakes up for them.
+//   - nobody: they are not sent, so that sending and dropping them is in the cost, too.
+//
+// Run it with -benchtime 300x.
 func BenchmarkR14(b *testing.B) {
-	b.Run("another hub", func(b *testing.B) { beside(b, false) })
-	b.Run("nobody", func(b *testing.B) { beside(b, true) })
+	never, usual := time.Duration(0), transport.DefaultBusyPoll
+	b.Run("another hub", func(b *testing.B) {
+		o, path := startAt(b, never)
+		_, other := startAt(b, never)
+		beside(b, path, o, stoppedAt(b, path, o), stoppedAt(b, other, o))
+	})
+	b.Run("a reader", func(b *testing.B) {
+		o, path := startAt(b, usual)
+		beside(b, path, o, stoppedAt(b, path, o), joinWith(b, path, o).Object("sink"))
+	})
+	b.Run("nobody", func(b *testing.B) {
+		o, path := startAt(b, usual)
+		beside(b, path, o, stoppedAt(b, path, o), nil)
+	})
 }
 
-// beside measures what oneways for a stopped consumer cost; without them nobody sends any, or they
-// go to another hub.
-func beside(b *testing.B, nobody bool) {
-	var flooders [2]*hub.Route // at the other hub, at the same one
-	var path string
-	for i := range flooders {
-		_, path = start(b, hub.Options{Policy: hub.DropNewest})
-		require.NoError(b, newChild(b, path).Process.Signal(syscall.SIGSTOP))
-		flooders[i] = join(b, path, "flooder").Object("stopped")
-	}
-	caller, provider := join(b, path, "a"), join(b, path, "b")
+// startAt starts a hub that polls for so long, and returns the options of clients that do so, too.
+func startAt(b *testing.B, poll time.Duration) (o hub.JoinOptions, path string) {
+	ho := hub.Options{Policy: hub.DropNewest}
+	ho.Transport.BusyPoll = &poll
+	o.Redial.Options.BusyPoll = &poll
+	_, path = start(b, ho)
+	return o, path
+}
+
+// stoppedAt is the way to a consumer at the hub of that path which is stopped.
+func stoppedAt(b *testing.B, path string, o hub.JoinOptions) *hub.Route {
+	require.NoError(b, newChild(b, path).Process.Signal(syscall.SIGSTOP))
+	return joinWith(b, path, o).Object("stopped")
+}
+
+// beside measures what oneways by on cost a flow at the hub of that path, against those by off, or
+// against none.
+func beside(b *testing.B, path string, o hub.JoinOptions, on, off *hub.Route) {
+	caller, provider := joinWith(b, path, o), joinWith(b, path, o)
 	echo(b, provider, "echo")
+	_, err := provider.Publish(soon(b), hub.Object{Name: "sink", OnLoop: true,
+		Handler: transport.HandlerFunc(func(*hub.Request) {})})
+	require.NoError(b, err)
 	var beside atomic.Int32
 	ctx, cancel := context.WithCancel(context.Background())
 	var flows sync.WaitGroup
 	flows.Go(func() {
 		for tick := time.NewTicker(time.Millisecond); ctx.Err() == nil; <-tick.C {
-			if nobody && beside.Load() == 0 {
-				continue
+			route := off
+			if beside.Load() == 1 {
+				route = on
 			}
-			for range 10 {
-				_ = flooders[beside.Load()].Send(ctx, hub.Message{Payload: []byte("x")})
+			for i := 0; i < 10 && route != nil; i++ {
+				_ = route.Send(ctx, hub.Message{Payload: []byte("x")})
 			}
 		}
 	})
