@@ -239,7 +239,7 @@ func (c *core) downNative(p *peer, t *turn, r *route, to *target, f *flight, raw
 		member, m.Body = nil, raw
 	}
 	if member != nil {
-		name := t.text(member)
+		name := t.name(member)
 		if len(name) > wire.MaxMethod || len(m.Action) > wire.MaxAction {
 			name = name[:0]
 		}
@@ -272,6 +272,16 @@ func (t *turn) text(raw []byte) []byte {
 	}
 	start := len(t.scratch)
 	t.scratch = js.AppendString(t.scratch, raw)
+	return t.scratch[start:len(t.scratch):len(t.scratch)]
+}
+
+// name is raw as JavaScript takes it for the name of a member: 5 is "5".
+func (t *turn) name(raw []byte) []byte {
+	if js.KindOf(raw) == js.String {
+		return t.text(raw)
+	}
+	start := len(t.scratch)
+	t.scratch = js.AppendToString(t.scratch, raw)
 	return t.scratch[start:len(t.scratch):len(t.scratch)]
 }
 

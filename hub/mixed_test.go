@@ -171,3 +171,22 @@ func TestABatchOfBothKinds(t *testing.T) {
 	require.Equal(t, map[string]int{"null": 1, "well": 1, "target no response in 200ms": 1,
 		"target disconnected before it answered": 2}, ended)
 }
+
+// The name of a member is what JavaScript makes of the value.
+func TestNamesOfMembersForNativeProviders(t *testing.T) {
+	_, path := start(t, hub.Options{})
+	publish(t, join(t, path, "go"), "job", "", func(r *transport.Request) {
+		_ = r.Reply(fmt.Appendf(nil, "%q", r.Method()))
+	})
+	a := dial(t, path)
+	for name, want := range map[string]string{`"x"`: "x", `"\u0061"`: "a", `5`: "5", `5.0`: "5",
+		`-0`: "0", `1e21`: "1e+21", `null`: "null", `true`: "true", `["a",[1]]`: "a,1",
+		`{}`: "[object Object]"} {
+		for _, m := range []string{`"action":"OBJECT_ACTION_INVOKE","propertyName":`,
+			`"action":"OBJECT_ACTION_SUBSCRIBE","register":`} {
+			m = `{"remote":{"objectName":"job"},"needReply":true,` + m + name + `}`
+			got := a.reply(a.up(m))
+			require.Contains(t, got, fmt.Sprintf(`"data":"%s"`, want), m)
+		}
+	}
+}

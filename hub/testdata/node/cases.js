@@ -360,4 +360,40 @@ module.exports = {
       .then((r) => r.length === 2, () => false);
     await t.until(both, 4000, 'both being there again');
   },
+
+  // The client comes again by itself: what it has queued meanwhile goes first, then it comes online
+  // and publishes, and is there once.
+  async 'a connection that breaks'(t) {
+    const appName = t.name('app'), objectName = t.name('o');
+    const a = await t.client(), b = await t.client({ appName }), got = [];
+    await b.publish({ ...b.getLocation(), objectName });
+    a.on('note', (m) => got.push(m.data));
+    const call = a.invoke(where(b), 'stall', { timeout: 60000 });
+    t.serve(b, 'stall', () => new Promise(() => {}));
+    await t.sleep(20);
+    b.messengerClient._socket.destroy();
+    const gone = t.within(900, call, 'the answer to a call of a lost provider');
+    for (let n = 0; n < 5; n++) b.send(where(a), 'note', { data: n });
+    const late = b.invoke(where(a), 'echo', { data: 'late', timeout: 20000 });
+    t.assert.equal((await gone).success, false);
+    t.nobody(await a.invoke({ objectName }, 'echo', {}));
+    t.assert.equal((await late).data.echo.data, 'late');
+    t.assert.deepEqual(got, [0, 1, 2, 3, 4]);
+    await t.until(async () => (await a.invoke({ objectName }, 'echo', {})).success, 4000, 'the object');
+    for (const remote of [{ objectName }, { appName }, where(b)]) {
+      t.assert.equal((await a.multipleInvoke(remote, 'echo', {})).length, 1);
+    }
+  },
+
+  // Together they are more than waits for a peer that does not read: this one is only busy.
+  async 'large bodies of many at once'(t) {
+    const b = await t.client(), callers = [];
+    for (let i = 0; i < 5; i++) callers.push(await t.client());
+    const text = 'k'.repeat(4 << 20);
+    t.serve(b, 'length', (m) => ({ of: m.n, is: m.data.length }));
+    await Promise.all(callers.flatMap((a, i) => [...Array(6).keys()].map(async (k) => {
+      const n = i * 10 + k, message = { data: text, n, timeout: 50000 };
+      t.assert.deepEqual((await a.invoke(where(b), 'length', message)).data, { of: n, is: 4 << 20 });
+    })));
+  },
 };

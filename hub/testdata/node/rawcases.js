@@ -303,6 +303,61 @@ module.exports = {
     t.assert.equal(a.frames.filter((f) => f.action.startsWith('response')).length, 2);
   },
 
+  async 'every kind of frame in one write'(t) {
+    const app = t.name('p'), p = await t.raw(), up = (m) => ['MSG_UP', m];
+    const all = [['ONLINE_UP', { host: { appName: app } }],
+      ['PUBLISH_UP', { data: { selector: { objectName: app } } }],
+      up({ remote: { appName: t.name('none') }, needReply: true }),
+      up({ remote: { appName: app }, n: 'self' }), up({ broadcast: true, needReply: true, n: 'all' }),
+      ['UNPUBLISH_UP', { data: { selector: { objectName: app } } }], ['NONE', 1],
+      up({ remote: { objectName: app }, needReply: true }), ['OFFLINE_UP', {}],
+      up({ remote: { appName: app }, needReply: true })];
+    p.write(Buffer.concat(all.map(([name, data], n) => frame({ action: action(name), data }, n))));
+    await p.reply(9);
+    t.assert.deepEqual(p.frames.map((f) => f.data.n || [f.action.slice(18), f.data.success]),
+      [['0', true], ['1', true], ['2', false], 'self', 'all', ['4', true], ['5', true], ['7', false],
+        ['8', true], ['9', false]]);
+    t.assert.deepEqual(p.frames.map((f) => f.id), [...p.frames.keys()].map((n) => n + 1));
+  },
+
+  async 'offline is not gone'(t) {
+    const app = t.name('p'), name = t.name('o'), p = await t.raw({ appName: app });
+    const a = await t.raw(), remote = { appName: app };
+    const id = a.up({ remote, needReply: true, n: 1 }), f = await p.down();
+    await p.offline();
+    p.answer(f, 'said after it');
+    t.assert.equal(await a.reply(id), 'said after it');
+    t.nobody(await a.invoke({ remote, needReply: true }));
+    t.nobody(await p.invoke({ remote, needReply: true }));
+    a.up({ broadcast: true, n: 'all' });
+    await p.down((m) => m.n === 'all');
+    await p.publish({ objectName: name });
+    p.serve(() => 'p');
+    t.assert.equal(await a.invoke({ remote: { objectName: name }, needReply: true }), 'p');
+    t.nobody(await a.invoke({ remote, needReply: true }));
+  },
+
+  async 'one client on several connections'(t) {
+    const a = await t.raw(), location = { clientId: t.name('c'), appName: t.name('a') }, all = [];
+    const o = { ...location, objectName: t.name('o') };
+    for (let n = 0; n < 3; n++) {
+      const p = (await t.raw(location)).serve(() => n);
+      await p.publish(o);
+      all.push(p);
+    }
+    const who = async (remote) => {
+      const r = await a.invoke({ remote, broadcast: true, needReply: true });
+      return r.success ? r.batchReply.sort().join() : 'nobody';
+    };
+    t.assert.equal(await who({ clientId: location.clientId }), '0,1,2');
+    await all[0].unpublish(o);
+    t.assert.deepEqual([await who(o), await who(location)], ['1,2', '0,1,2']);
+    all[1].socket.destroy();
+    await t.until(async () => await who(o) === '2', 4000, 'one being gone');
+    await all[2].offline();
+    t.assert.deepEqual([await who(o), await who(location)], ['nobody', '0']);
+  },
+
   async 'tags by hand'(t) {
     const a = await t.raw(), name = t.name('o'), who = async (remote) => {
       const r = await a.invoke({ remote, broadcast: true, needReply: true });
