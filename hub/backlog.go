@@ -200,10 +200,9 @@ func (c *core) blame(p *peer, b *backlog) {
 		return
 	}
 	c.stats.slow.Add(1)
-	c.log.Warn("slow consumer", "peer", p.seq, "name", p.member.location, "policy", c.policy,
-		"queued", b.n.Load(), "bytes", b.bytes.Load())
+	c.log.Warn("slow consumer", "peer", p.seq, "name", p.member.location,
+		"policy", c.policy.String(), "queued", b.n.Load(), "bytes", b.bytes.Load())
 	if c.policy == Disconnect {
-		c.stats.cut.Add(1)
 		p.link.end(transport.ErrFull)
 	}
 }

@@ -29,6 +29,9 @@ func TestMain(m *testing.M) {
 	if code, child := benchChild(os.Stderr); child { // of a benchmark in this process
 		os.Exit(code)
 	}
+	if at := os.Getenv(sinkAt); at != "" {
+		serveSink(at)
+	}
 	if os.Getenv(beService) != "" {
 		serveClerk()
 	}
