@@ -159,22 +159,26 @@ func appendFailure(dst []byte, id uint32, f *failure) []byte {
 	return append(f.appendPackage(dst), tail...)
 }
 
-// maxShown is how many bytes of a selector an error shows.
-const maxShown = 64 << 10
+// maxShown is how many bytes of a selector an error shows, and maxStringified how long one is at
+// most that is shown in its one form, which takes time with the square of the depth.
+const (
+	maxShown       = 64 << 10
+	maxStringified = 1 << 10
+)
 
 // appendNotFound appends what Pandora says when nobody matches remote, which is shown as
-// JSON.stringify prints it: without white space.
+// JSON.stringify prints it. A long one is shown as it came, or the beginning of it.
 func appendNotFound(dst, remote []byte) []byte {
 	dst = append(dst, "Cannot found any clients by selector: "...)
-	start := len(dst)
-	if len(remote) == 0 {
+	switch n := len(remote); {
+	case n == 0:
 		return append(dst, "undefined"...)
+	case n <= maxStringified:
+		return js.AppendStringified(dst, remote)
+	case n <= maxShown:
+		return append(dst, remote...)
 	}
-	dst = js.AppendCompact(dst, remote)
-	if len(dst)-start > maxShown {
-		dst = append(dst[:js.Whole(dst[:start+maxShown])], "..."...)
-	}
-	return dst
+	return append(append(dst, remote[:js.Whole(remote[:maxShown])]...), "..."...)
 }
 
 // appendNoProperty appends V8's words for reading a property of undefined or null.

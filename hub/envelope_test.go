@@ -81,13 +81,16 @@ func TestReplies(t *testing.T) {
 }
 
 func TestNotFoundShowsTheSelector(t *testing.T) {
+	long := `[` + strings.Repeat("1.0 ,", 1000) + `1]`
 	cases := []struct{ name, remote, want string }{
 		{"object", `{"appName":"nobody"}`, `{"appName":"nobody"}`},
 		{"white space goes", "{ \"a\" : [ 1,\n2 ] }", `{"a":[1,2]}`},
-		{"order and escapes stay", `{"b":"\u00e9 x","a":"\\"}`, `{"b":"\u00e9 x","a":"\\"}`},
+		{"one form", `{"b":"\u00e9 x","a":1e2,"b":"\\"}`, `{"b":"\\","a":100}`},
 		{"null", `null`, `null`},
 		{"absent", ``, `undefined`},
-		{"long", `"` + strings.Repeat("é", 40000) + `"`, `"` + strings.Repeat("é", 32767) + `...`},
+		{"long", long, long},
+		{"too long", `"` + strings.Repeat("é", 40000) + `"`,
+			`"` + strings.Repeat("é", 32767) + `...`},
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {

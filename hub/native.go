@@ -371,7 +371,7 @@ func (s *selector) appendJSON(dst []byte) []byte {
 		case js.Number:
 			dst = js.AppendFloat(dst, a.number)
 		case js.String:
-			dst = appendText(dst, a.text)
+			dst = js.AppendText(dst, a.text)
 		case js.True:
 			dst = append(dst, "true"...)
 		default:
@@ -379,24 +379,4 @@ func (s *selector) appendJSON(dst []byte) []byte {
 		}
 	}
 	return append(dst, '}')
-}
-
-// appendText appends the text of an atom as a JSON string. Lone surrogates, which have three bytes
-// of their own there and are not UTF-8, are escaped.
-func appendText(dst, text []byte) []byte {
-	if utf8.Valid(text) {
-		return js.AppendQuoted(dst, text)
-	}
-	dst = append(dst, '"')
-	for len(text) > 0 {
-		_, n := utf8.DecodeRune(text)
-		if r := text; n == 1 && len(r) > 2 && r[0] == 0xED && r[1] >= 0xA0 {
-			dst = fmt.Appendf(dst, `\u%04x`, 0xD000|uint(r[1]&0x3F)<<6|uint(r[2]&0x3F))
-			text = text[3:]
-			continue
-		}
-		dst = js.AppendEscaped(dst, text[:n])
-		text = text[n:]
-	}
-	return append(dst, '"')
 }

@@ -14,6 +14,6 @@
 // JavaScript sees them, lone surrogates included.
 //
 // Nothing here recurses, so that the depth of a body costs no stack, and nothing allocates but the
-// errors, and numbers of more than 32 digits. Functions for raw values do not check their input
-// again: given bytes that Scan has not accepted they return nonsense, or panic.
+// errors, AppendStringified, and numbers of more than 32 digits. Functions for raw values do not
+// check their input again: given bytes that Scan has not accepted they return nonsense, or panic.
 package js

@@ -94,21 +94,6 @@ func TestIs(t *testing.T) {
 	}
 }
 
-func TestAppendCompact(t *testing.T) {
-	cases := []struct{ name, raw, want string }{
-		{"nothing to do", `{"a":[1,2]}`, `{"a":[1,2]}`},
-		{"everywhere", " { \"a\" :\t[ 1 ,\r\n2 ] } ", `{"a":[1,2]}`},
-		{"not in strings", `{ "a b" : " \" c " }`, `{"a b":" \" c "}`},
-		{"scalar", "5", "5"},
-		{"nothing", "", ""},
-	}
-	for _, c := range cases {
-		t.Run(c.name, func(t *testing.T) {
-			require.Equal(t, "x"+c.want, string(js.AppendCompact([]byte("x"), []byte(c.raw))))
-		})
-	}
-}
-
 func TestAppendQuoted(t *testing.T) {
 	cases := []struct{ name, text string }{
 		{"plain", "plain"},

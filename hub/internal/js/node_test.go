@@ -32,6 +32,7 @@ type reading struct {
 type value struct {
 	Truthy bool
 	Number string   // Number(value)
+	JSON   string   // JSON.stringify(value)
 	Units  []uint16 // of String(value)
 }
 
@@ -95,6 +96,7 @@ func FuzzAgainstNode(f *testing.F) {
 		f.Add([]byte(`{"b":` + v + `,"\u0061":1,"a":[` + v + `,[` + v + `]],"a":` + v + `}`))
 	}
 	f.Add([]byte(`{"__proto__":{"a":1},"b":2}`))
+	f.Add([]byte(`{"a":` + disordered + `,"b":{}}`))
 	f.Add([]byte(`{"a":1,"a\u0000":2,"\u0062":"\ud83d","B":1}`))
 	f.Add([]byte("{\"a\":\"\xed\xa0\xbd\xed\xb8\x80\",\"b\xff\":1,\"b\":\"\xf0\x9f\x98\"}"))
 	var s js.Scanner
@@ -126,6 +128,7 @@ func compare(t *testing.T, want *value, raw []byte) {
 	}
 	require.Equal(t, want.Truthy, js.Truthy(raw), "Boolean(%s)", raw)
 	require.Equal(t, want.Number, string(js.AppendFloat(nil, js.ToNumber(raw))), "Number(%s)", raw)
+	require.Equal(t, want.JSON, string(js.AppendStringified(nil, raw)), "%s", raw)
 	require.Equal(t, want.Units, units(js.AppendToString(nil, raw)), "String(%s)", raw)
 }
 

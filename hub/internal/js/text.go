@@ -141,26 +141,13 @@ func AppendEscaped[T string | []byte](dst []byte, text T) []byte {
 			dst = append(dst, '\\', 'r')
 		case '\t':
 			dst = append(dst, '\\', 't')
+		case '\b':
+			dst = append(dst, '\\', 'b')
+		case '\f':
+			dst = append(dst, '\\', 'f')
 		default:
 			dst = append(dst, '\\', 'u', '0', '0', hex[c>>4], hex[c&15])
 		}
 	}
 	return append(dst, text[start:]...)
-}
-
-// AppendCompact appends the raw value without the white space between its parts.
-func AppendCompact(dst, raw []byte) []byte {
-	for i := 0; i < len(raw); {
-		n := i
-		for n < len(raw) && raw[n] > ' ' {
-			if raw[n] == '"' {
-				n = skipString(raw, n)
-			} else {
-				n++
-			}
-		}
-		dst = append(dst, raw[i:n]...)
-		i = space(raw, n)
-	}
-	return dst
 }

@@ -17,6 +17,12 @@ import (
 	"github.com/pithos-ipc/pithos/hub/internal/js"
 )
 
+// disordered is an object that JSON.stringify writes otherwise.
+const disordered = ` { "b" : 1.0, "2":[ 1E2 , {"x":-0}, [ ] ], "__proto__" : 1,
+	"b":"\u00e9\ud83d\/", "10":1e400,"01":null,"4294967295":0, "4294967294":"\b\f\u007f",
+	"\u0061":[[],{ },"\ude00\ud83d"], "1":{"":true,"\u0000":false}, "-1":0,
+	"a":{"toJSON":1,"a":{"a":[{}]}},"1":{"z":1,"0":2} } `
+
 // values are raw values of every kind, for the comparisons with Node.
 var values = []string{
 	`null`, `true`, `false`, `{}`, `[]`, `{"a":1}`, `[0]`, `[ 5 ]`, `["0x10"]`, `[[["7"]]]`,
@@ -120,6 +126,7 @@ type answers struct {
 	Number []string
 	String []string
 	Units  [][]uint16
+	JSON   []string
 	Equal  [][]bool
 }
 
@@ -189,7 +196,7 @@ func TestAgreesWithNode(t *testing.T) {
 		all = append(all, []byte(c.text))
 	}
 	var raws [][]byte
-	for _, v := range values {
+	for _, v := range append(values, strings.TrimSpace(disordered)) {
 		raws = append(raws, []byte(v))
 	}
 	want := askNode(t, all, raws)
@@ -207,6 +214,7 @@ func TestAgreesWithNode(t *testing.T) {
 		for k, other := range raws {
 			require.Equal(t, want.Equal[i][k], js.Equal(raw, other), "%s === %s", raw, other)
 		}
+		require.Equal(t, want.JSON[i], string(js.AppendStringified(nil, raw)), "%s", raw)
 		kind := js.KindOf(raw)
 		number := string(js.AppendFloat(nil, js.ToNumber(raw)))
 		require.Equal(t, want.Number[i], number, "Number(%s)", raw)

@@ -18,5 +18,6 @@ process.stdout.write(JSON.stringify({
   string: values.map((v) => String(v)),
   // the UTF-16 units of strings, so that lone surrogates come through
   units: values.map((v) => (typeof v === 'string' ? v.split('').map(unit) : null)),
+  json: values.map((v) => JSON.stringify(v)),
   equal: values.map((a) => others.map((b) => a === b)),
 }));

@@ -13,7 +13,7 @@ function plain(v) {
 function of(v) {
   if (v === undefined) return null;
   const text = String(plain(v));
-  return { Truthy: Boolean(v), Number: String(Number(plain(v))),
+  return { Truthy: Boolean(v), Number: String(Number(plain(v))), JSON: JSON.stringify(v),
     Units: Array.from({ length: text.length }, (_, i) => text.charCodeAt(i)) };
 }
 
