@@ -23,6 +23,12 @@ func rawWrite(fd int, b []byte) (int, unix.Errno) {
 
 func rawYield() { unix.RawSyscall(unix.SYS_SCHED_YIELD, 0, 0, 0) }
 
+// rawProcessor is the number of the processor that the caller runs on.
+func rawProcessor() (cpu uint32) {
+	_, _, _ = unix.RawSyscall(unix.SYS_GETCPU, uintptr(unsafe.Pointer(&cpu)), 0, 0)
+	return cpu
+}
+
 func blockingRead(fd int, b []byte) (int, unix.Errno) {
 	n, _, errno := unix.Syscall(unix.SYS_READ, uintptr(fd),
 		uintptr(unsafe.Pointer(unsafe.SliceData(b))), uintptr(len(b)))

@@ -21,6 +21,8 @@ type ringEnd struct {
 	out    producer
 	asleep *atomic.Uint64 // ours
 	peer   *atomic.Uint64 // the other side's
+	here   *atomic.Uint64 // where this side polls
+	there  *atomic.Uint64 // the other side
 	bell   int            // an eventfd, ours
 	knock  int            // the other side's bell
 	socket int            // says when the other side is gone
@@ -58,6 +60,13 @@ func acceptRing(conn *net.UnixConn, bell int) (*ringEnd, error) {
 	if err == nil {
 		err = e.open(conn, memory, toClient, toServer, serverSleep, clientSleep)
 	}
+	if err == nil {
+		e.here, e.there = word(e.mem, serverPlace), word(e.mem, clientPlace)
+		e.spin.place.look = func(cpu uint64) bool {
+			tell(e.here, cpu)
+			return false
+		}
+	}
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("bench: %w", err), e.close())
 	}
@@ -86,6 +95,11 @@ func dialRing(conn *net.UnixConn) (*ringEnd, error) {
 	err = e.open(conn, files[0], toServer, toClient, clientSleep, serverSleep)
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("bench: %w", err), e.close())
+	}
+	e.here, e.there = word(e.mem, clientPlace), word(e.mem, serverPlace)
+	e.spin.place.look = func(cpu uint64) bool {
+		tell(e.here, cpu)
+		return e.there.Load() == cpu
 	}
 	return e, nil
 }

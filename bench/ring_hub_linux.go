@@ -61,6 +61,12 @@ func serveRingHub(s Setup) (io.Closer, error) {
 	if err != nil {
 		return nil, errors.Join(err, unix.Close(bell))
 	}
+	h.spin.place.look = func(cpu uint64) bool {
+		for _, e := range h.list {
+			tell(e.here, cpu)
+		}
+		return false
+	}
 	go h.loop()
 	return h, nil
 }

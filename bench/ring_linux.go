@@ -16,6 +16,8 @@ import (
 //	   384  head                                           } server to client
 //	   512  the server sleeps: 0 or 1
 //	   640  the client sleeps
+//	   768  one more than the number of the processor that the server polls on
+//	   896  that of the client's
 //	  4096  the bytes of the first ring
 //	     +  those of the second
 //
@@ -37,6 +39,8 @@ const (
 	headOffset  = 128
 	serverSleep = 512
 	clientSleep = 640
+	serverPlace = 768
+	clientPlace = 896
 
 	recordHead = 8
 	recordMore = 1 // another part of the same body follows

@@ -44,6 +44,8 @@ type spinner struct {
 
 	inRow, patience int // such yields, and how many end a spin
 
+	place place // for spins over a ring
+
 	suspicion int
 	quiet     time.Duration // how long the last silence lasted; 0: yields are fast again
 	until     time.Duration // no spinning before
@@ -103,11 +105,13 @@ func (s *spinner) judge(now, before time.Duration) bool {
 		} else {
 			s.quiet = 0
 		}
+		s.place.yielded(now, s.shared && s.suspicion == 0)
 		return s.bear()
 	}
 	if took < hogYield {
 		return false
 	}
+	s.place.wanted(now)
 	if s.suspicion += slowWeight; s.suspicion >= suspicious {
 		s.suspicion = suspicious - slowWeight // the next slow one proves it again
 		s.quiet = min(max(2*s.quiet, firstQuiet), lastQuiet)

@@ -473,6 +473,7 @@ func (c *econn) stats() Stats {
 	s.Lane = *c.lane.why.Load()
 	sp := &c.lead.spin
 	s.SpinHits, s.SpinMisses, s.Yields = sp.hits.Load(), sp.misses.Load(), sp.yielded.Load()
+	s.Moves = sp.place.moves.Load()
 	if c.pub.ownGroup {
 		s.Counters.add(c.pub.group.loops.counters())
 	}

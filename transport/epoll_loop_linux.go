@@ -64,6 +64,7 @@ func (l *loops) counters() (n Counters) {
 		n.SpinHits += lp.spin.hits.Load()
 		n.SpinMisses += lp.spin.misses.Load()
 		n.Yields += lp.spin.yielded.Load()
+		n.Moves += lp.spin.place.moves.Load()
 	}
 	return n
 }
@@ -414,7 +415,11 @@ func (l *loop) poll(busy bool) int {
 		}
 		return epollPoll(l.ep, l.events[:])
 	}
-	if l.spin.again(m) {
+	again := l.spin.again(m)
+	if m == overRing && l.spin.place.due {
+		l.lookAround()
+	}
+	if again {
 		if len(l.hot[0]) > 0 && !l.spin.askEpoll(m) {
 			return 0
 		}

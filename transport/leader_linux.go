@@ -263,7 +263,11 @@ func (c *econn) leadReads(ctx context.Context, s *slot, id uint32, until int64) 
 			tryRead, yielded = true, false
 			continue
 		}
-		if c.lead.spin.again(m) {
+		again := c.lead.spin.again(m)
+		if m == overRing && c.lead.spin.place.due {
+			c.lookAround()
+		}
+		if again {
 			if turn&63 == 0 && overtime(ctx, until) != nil {
 				c.retire()
 				return true

@@ -61,8 +61,8 @@ type ring struct {
 // ringShared is what two processes share of a ring beside the data. What one side writes and the
 // other one reads often has a cache line of its own.
 //
-//	0     64    128   192   256
-//	| tail | room | head | sleep |
+//	0     64    128   192        256
+//	| tail | room | head | sleep cpu |
 type ringShared struct {
 	tail  atomic.Uint64 // by the producer: what is written
 	_     [cacheLine - 8]byte
@@ -71,7 +71,8 @@ type ringShared struct {
 	head  atomic.Uint64 // by the consumer: what is consumed
 	_     [cacheLine - 8]byte
 	sleep atomic.Uint32 // how the consumer sleeps; partner: tail
-	_     [cacheLine - 4]byte
+	cpu   atomic.Uint32 // 1 + the processor that the consumer polls on; 0: not known
+	_     [cacheLine - 8]byte
 }
 
 // How a consumer sleeps: what rings its bell.

@@ -69,6 +69,7 @@ type spinner struct {
 	slow     int    // suspicion that others want the processor
 	offUntil int64  // no spinning before
 	pause    int64  // that ended then
+	place    place  // for spins over a ring
 
 	hits, misses, yielded atomic.Uint64
 }
@@ -95,6 +96,7 @@ func (s *spinner) active() {
 // giveWay yields the processor; it reports false when others want it, and ends the spin then.
 func (s *spinner) giveWay(before int64) bool {
 	s.yielded.Add(1)
+	s.place.due = true
 	schedYield()
 	after := nanotime()
 	if after-before > int64(slowYield) {
@@ -206,6 +208,7 @@ func (s *spinner) tooSlow(took, now int64) {
 		return
 	}
 	s.slow += slowWeight
+	s.place.wanted(now)
 	if s.slow < suspicious {
 		return
 	}

@@ -16,6 +16,7 @@ type Counters struct {
 	Bells                uint64 // times that the peer was woken, on a shared-memory lane
 	SpinHits, SpinMisses uint64 // busy-polls that ended with data, and without
 	Yields               uint64 // of the processor, while polling
+	Moves                uint64 // to another processor, away from the peer's
 	Drops                uint64 // frames thrown away
 	LateReplies          uint64 // replies to calls that had been given up
 }
@@ -56,6 +57,7 @@ func (c *Counters) add(o Counters) {
 	c.SpinHits += o.SpinHits
 	c.SpinMisses += o.SpinMisses
 	c.Yields += o.Yields
+	c.Moves += o.Moves
 	c.Drops += o.Drops
 	c.LateReplies += o.LateReplies
 }

@@ -186,3 +186,14 @@ func waitSocket(fd int, events int16, d time.Duration) bool {
 		uintptr(unsafe.Pointer(&ts)), 0, 0, 0)
 	return int(n) == 1
 }
+
+// processor is one more than the number of the processor that the caller runs on; 0 where the
+// kernel does not tell.
+func processor() uint32 {
+	var cpu uint32
+	_, _, e := unix.RawSyscall(unix.SYS_GETCPU, uintptr(unsafe.Pointer(&cpu)), 0, 0)
+	if e != 0 {
+		return 0
+	}
+	return cpu + 1
+}
