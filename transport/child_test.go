@@ -50,6 +50,7 @@ var roles = map[string]func(order) error{
 	"listens":   childListens,
 	"overflow":  childIsOverflow,
 	"activated": childIsActivated,
+	"beside":    childBeside,
 }
 
 // runChild plays a role and ends the process.

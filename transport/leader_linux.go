@@ -263,11 +263,7 @@ func (c *econn) leadReads(ctx context.Context, s *slot, id uint32, until int64) 
 			tryRead, yielded = true, false
 			continue
 		}
-		again := c.lead.spin.again(m)
-		if m == overRing && c.lead.spin.place.due {
-			c.lookAround()
-		}
-		if again {
+		if c.spinOn(m) {
 			if turn&63 == 0 && overtime(ctx, until) != nil {
 				c.retire()
 				return true
@@ -294,6 +290,15 @@ func (c *econn) leadReads(ctx context.Context, s *slot, id uint32, until int64) 
 		}
 		tryRead, yielded = true, false
 	}
+}
+
+// spinOn says whether to poll once more.
+func (c *econn) spinOn(m medium) bool {
+	again := c.lead.spin.again(m)
+	if m == overRing && c.lead.spin.place.due {
+		c.lookAround()
+	}
+	return again
 }
 
 // pushOn writes what waits, before the leader waits for an answer to it: the socket may take more

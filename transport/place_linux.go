@@ -70,8 +70,8 @@ func (p *place) wanted(now int64) {
 }
 
 // leaveProcessor moves the calling thread from the processor cpu, counted from 1, to another one of
-// those that it may use. That they are all allowed again when it is there leaves it to the kernel where the thread goes next.
-// Nothing else runs on the thread meanwhile, and none that is made then inherits what it may use.
+// those that it may use. Then it may use all of them again: where it goes next is the kernel's
+// affair. Nothing else runs on the thread meanwhile, and no new one inherits what it may use.
 func leaveProcessor(cpu uint32) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()

@@ -76,7 +76,7 @@ func TestLeaveProcessor(t *testing.T) {
 		if processor() != before {
 			break
 		}
-		require.True(t, time.Now().Before(end), "the kernel may bring it back at once, but not always")
+		require.True(t, time.Now().Before(end), "the kernel may bring it back, but not always")
 	}
 	var after unix.CPUSet
 	require.NoError(t, unix.SchedGetaffinity(0, &after))
