@@ -190,8 +190,9 @@ func (f *hubFlags) logger(w io.Writer) (*slog.Logger, error) {
 	return nil, fmt.Errorf("--log %q: want text or json", f.logs)
 }
 
-// listen binds the sockets and prints them. With --pandora, the hub's usual place being taken by
-// another hub is no reason to fail: there may be one for each folder of Pandora's.
+// listen binds the sockets and prints them. With --pandora, that the hub's usual place cannot be
+// had is no reason to fail: another hub may have it, since there may be one for each folder of
+// Pandora's, and Pandora's clients do not need it.
 func (f *hubFlags) listen(h *hub.Hub, s *socketFlag, stdout io.Writer, log *slog.Logger) error {
 	var addresses []string
 	if f.pandora {
@@ -199,22 +200,28 @@ func (f *hubFlags) listen(h *hub.Hub, s *socketFlag, stdout io.Writer, log *slog
 		clearFile(addresses[0], log)
 	}
 	own, err := s.address()
-	if err != nil {
-		return err
-	}
-	if !f.pandora || own != addresses[0] {
+	if err == nil && (!f.pandora || own != addresses[0]) {
 		addresses = append(addresses, own)
 	}
+	spare := f.pandora && !s.chosen()
+	if err != nil && !spare {
+		return err
+	}
 	for i, a := range addresses {
-		err := h.Listen(a)
-		if i > 0 && !s.chosen() && errors.Is(err, transport.ErrInUse) {
-			log.Warn("another hub is at the usual socket", "socket", a)
+		failed := h.Listen(a)
+		if failed != nil && i > 0 && spare {
+			err = failed
 			continue
 		}
-		if err != nil {
-			return err
+		if failed != nil {
+			return failed
 		}
 		fmt.Fprintf(stdout, "listening at %s\n", a)
+	}
+	if errors.Is(err, transport.ErrInUse) {
+		log.Warn("another hub is at the usual socket", "socket", own)
+	} else if err != nil {
+		log.Warn("the usual socket cannot be had", "cause", err)
 	}
 	return nil
 }
@@ -239,13 +246,21 @@ func (f *hubFlags) close(h *hub.Hub, log *slog.Logger, signals <-chan os.Signal)
 	defer cancel()
 	closed := make(chan error, 1)
 	go func() { closed <- h.Close(ctx) }() // ends with the process at the latest
-	select {
-	case err := <-closed:
-		if err != nil {
-			log.Warn("closed, not everything was finished", "lost", err)
+	for began := time.Now(); ; {
+		select {
+		case err := <-closed:
+			if err != nil {
+				log.Warn("closed, not everything was finished", "lost", err)
+			}
+			return nil
+		case s := <-signals:
+			if time.Since(began) > oneSignal {
+				return fmt.Errorf("forced to stop by a second signal: %s", s)
+			}
 		}
-		return nil
-	case s := <-signals:
-		return fmt.Errorf("forced to stop by a second signal: %s", s)
 	}
 }
+
+// oneSignal is how long after a signal the next ones are taken for the same: timeout(1) sends one
+// to the process and one to its group.
+const oneSignal = 250 * time.Millisecond

@@ -21,6 +21,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/pithos-ipc/pithos/balancer"
+	"github.com/pithos-ipc/pithos/hub"
 	"github.com/pithos-ipc/pithos/wire"
 )
 
@@ -205,6 +206,34 @@ func TestHubPandoraFile(t *testing.T) {
 	require.DirExists(t, path)
 }
 
+// TestHubWithoutUsualPlace starts a hub where its usual place cannot be: Pandora's clients do not
+// need it, others do.
+func TestHubWithoutUsualPlace(t *testing.T) {
+	dir := t.TempDir()
+	node := filepath.Join(dir, "pandorajs_pandora_msg_hub.sock")
+	env := []string{"XDG_RUNTIME_DIR=" + filepath.Join(dir, "none"), "PANDORA_TMP_DIR=" + dir,
+		socketVariable + "="}
+	h := startHub(t, env, []string{node}, "--pandora")
+	require.Zero(t, pithos("", "ping", "--socket", node, "-c", "1").code)
+	require.Zero(t, h.stop(syscall.SIGTERM))
+	require.Contains(t, h.stderr.String(), "the usual socket cannot be had")
+	h = startHub(t, env, nil)
+	require.Equal(t, 1, h.stop())
+	require.Contains(t, h.stderr.String(), "no such file or directory")
+}
+
+// TestHubSignalsTogether stops a hub as timeout(1) does, by two signals at once.
+func TestHubSignalsTogether(t *testing.T) {
+	f := hubFlags{grace: time.Second, balancer: "round-robin", policy: "block", logs: "text",
+		maxConns: 4, limits: hub.Limits{MaxBody: 1, MaxBatch: 1, MaxOutbox: 1, MaxPending: 1,
+			MaxQueue: 1, MaxTotal: 1}}
+	signals := make(chan os.Signal, 2)
+	signals <- syscall.SIGTERM
+	signals <- syscall.SIGTERM
+	s := &socketFlag{path: filepath.Join(t.TempDir(), "hub.sock")}
+	require.NoError(t, f.run(s, io.Discard, io.Discard, signals))
+}
+
 // TestHubStuckReader stops a hub of which a peer does not read what waits for it: within the time
 // that there is by default it ends nevertheless.
 func TestHubStuckReader(t *testing.T) {
@@ -253,7 +282,21 @@ func TestHubForced(t *testing.T) {
 		}
 		return err != nil
 	})
-	require.Equal(t, 1, h.stop(os.Interrupt))
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		_ = h.cmd.Wait()
+	}()
+	await(t, func() bool { // one that comes at once with the first is the same
+		_ = h.cmd.Process.Signal(os.Interrupt)
+		select {
+		case <-ended:
+			return true
+		case <-time.After(20 * time.Millisecond):
+			return false
+		}
+	})
+	require.Equal(t, 1, h.cmd.ProcessState.ExitCode())
 	require.Contains(t, h.stderr.String(), "pithos: forced to stop by a second signal: interrupt\n")
 }
 
