@@ -189,7 +189,7 @@ func (h *Hub) open(c *transport.Conn) {
 		c.Abort(ErrClosed)
 		return
 	}
-	h.log.Debug("peer connected", "peer", c.Peer())
+	h.log.Debug("peer connected", "peer", c.Peer().String())
 }
 
 // left forgets a connection that is over.
@@ -207,7 +207,8 @@ func (h *Hub) left(c *transport.Conn, cause error) {
 		p = m
 		h.core.leave(p)
 	}
-	h.log.Debug("peer disconnected", "peer", c.Peer(), "name", h.core.nameOf(p), "cause", cause)
+	h.log.Debug("peer disconnected", "peer", c.Peer().String(), "name", h.core.nameOf(p),
+		"cause", cause)
 }
 
 // room sends what has waited for the credit of a native peer.
@@ -262,7 +263,7 @@ func (s *socket) end(cause error) {
 	if errors.Is(cause, transport.ErrFull) {
 		h.core.stats.cut.Add(1)
 	}
-	h.log.Warn("peer cut off", "peer", s.conn.Peer(), "name", h.core.nameOf(s.who()),
+	h.log.Warn("peer cut off", "peer", s.conn.Peer().String(), "name", h.core.nameOf(s.who()),
 		"cause", cause, "queued", s.conn.Stats().OutboxBytes)
 	if s.member.Load() != nil {
 		s.conn.Abort(cause) // its calls are others', who should not wait for it
@@ -272,7 +273,7 @@ func (s *socket) end(cause error) {
 		ctx, cancel := context.WithTimeout(h.ctx, closeGrace)
 		defer cancel()
 		if err := s.conn.Close(ctx); err != nil {
-			h.log.Warn("peer did not take everything", "peer", s.conn.Peer(), "cause", err)
+			h.log.Warn("peer did not take everything", "peer", s.conn.Peer().String(), "cause", err)
 		}
 	})
 }

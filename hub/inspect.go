@@ -44,11 +44,9 @@ const DefaultInspectLimit = 10_000
 // HubInfo is what a hub is.
 type HubInfo struct {
 	PID       int       `json:"pid"`
-	Version   string    `json:"version,omitempty"`
 	Started   time.Time `json:"started"`
 	Now       time.Time `json:"now"`
 	Addresses []string  `json:"addresses"`
-	Balancer  string    `json:"balancer,omitempty"`
 	Policy    string    `json:"policy,omitempty"`
 	Taps      int       `json:"taps"`
 	HeapBytes uint64    `json:"heap_bytes"`

@@ -64,7 +64,10 @@ func (a *addressee) parse(args []string) error {
 	if method == "" || dot == 0 {
 		return &incomplete{name, fmt.Sprintf("%q: want object.method", args[0])}
 	}
-	switch {
+	switch other := a.selector.ObjectName; {
+	case name != "" && other != "" && other != name:
+		return fmt.Errorf("--selector %s: it is about %s, but %s about %s", a.flag, other, args[0],
+			name)
 	case name != "":
 		a.selector.ObjectName = name
 	case a.selector == hub.Selector{}:

@@ -16,7 +16,7 @@ type grid struct {
 	heads []string
 	rows  [][]string
 	none  string // said in place of no rows
-	more  int    // rows that were left out
+	more  string // said behind the rows, or in place of them
 }
 
 // add appends a row. Each cell is shown as fmt.Sprint does, without what a terminal would obey.
@@ -35,7 +35,11 @@ func (g *grid) lines(width int) []string {
 		lines = lines[:0]
 	}
 	if len(g.rows) == 0 {
-		return append(lines, "  "+g.none)
+		lines = append(lines, "  "+g.none)
+		if g.more != "" {
+			lines = append(lines, "  "+g.more)
+		}
+		return lines
 	}
 	wide := make([]int, len(g.heads))
 	for i, h := range g.heads {
@@ -63,8 +67,8 @@ func (g *grid) lines(width int) []string {
 	for _, row := range g.rows {
 		lines = append(lines, line(row))
 	}
-	if g.more > 0 {
-		lines = append(lines, fmt.Sprintf("  ... and %d more", g.more))
+	if g.more != "" {
+		lines = append(lines, "  "+g.more)
 	}
 	return lines
 }

@@ -175,6 +175,9 @@ func TestLsJSON(t *testing.T) {
 func TestLsFlags(t *testing.T) {
 	for _, c := range []struct{ args, want string }{
 		{"nosuch", `no list "nosuch": there are hub, peers, objects, routes, methods, all`},
+		{"--watch 500ms", "--watch 500ms: want --watch=500ms"},
+		{"peers --watch 1s", "--watch 1s: want --watch=1s"},
+		{"hub x", "ls hub x: there is one hub only"},
 		{"peers --histogram", "--histogram: only for ls methods"},
 		{"--limit 0", "--limit 0: want more than 0"},
 		{"--watch=1ms", "--watch 1ms: want 100ms or more"},
@@ -184,6 +187,17 @@ func TestLsFlags(t *testing.T) {
 		r := pithos("", append([]string{"ls"}, strings.Fields(c.args)...)...)
 		require.Equal(t, result{1, "", "pithos: " + c.want + "\n"}, r, c.args)
 	}
+}
+
+// A list that is not whole says so, also where what was looked for may be in the rest.
+func TestLsLimit(t *testing.T) {
+	serveMath(t, serveHub(t))
+	const more = "  of the first 1; --limit shows more\n"
+	require.Regexp(t, `(?s)^PEERS\n  ID .*\n`+more+`\nOBJECTS\n  OBJECT .*\n`+more+"$",
+		strings.SplitN(pithos("", "ls", "--limit", "1").stdout, "\n\n", 2)[1])
+	require.Equal(t, result{stdout: "  nothing is called \"x\"\n" + more},
+		pithos("", "ls", "peers", "x", "--limit", "1"))
+	require.NotContains(t, pithos("", "ls").stdout, "--limit")
 }
 
 // With --watch it lists again and again, until it is interrupted.

@@ -24,7 +24,8 @@ type lister struct {
 	limit     int
 	watch     time.Duration
 	timeout   time.Duration
-	have      []members // of the objects that were listed last
+	have      []members       // of the objects that were listed last
+	cut       map[string]bool // titles of lists that have reached the limit
 	out       io.Writer
 	err       io.Writer
 }
@@ -85,9 +86,16 @@ each object is asked what can be called there, and how.`,
 }
 
 func (l *lister) check() error {
+	for _, name := range []string{l.what, l.match} {
+		if _, err := time.ParseDuration(name); err == nil && l.watch > 0 {
+			return fmt.Errorf("--watch %s: want --watch=%s", name, name)
+		}
+	}
 	switch {
 	case l.what != "" && !slices.Contains(lists, l.what):
 		return fmt.Errorf("no list %q: there are %s", l.what, strings.Join(lists, ", "))
+	case l.what == "hub" && l.match != "":
+		return fmt.Errorf("ls hub %s: there is one hub only", l.match)
 	case l.histogram && l.what != "methods":
 		return fmt.Errorf("--histogram: only for ls methods")
 	case l.members && l.what != "objects":
@@ -121,6 +129,9 @@ func (l *lister) looker(c *hub.Client) looker {
 		if err != nil {
 			return nil, err
 		}
+		l.cut = map[string]bool{"PEERS": len(in.Peers) == l.limit,
+			"OBJECTS": len(in.Objects) == l.limit, "ROUTES": len(in.Routes) == l.limit,
+			"METHODS": len(in.Methods) == l.limit}
 		l.leave(in)
 		if l.members {
 			l.have = askMembers(ctx, c, in.Objects)
@@ -212,9 +223,12 @@ func (l *lister) grids(v view) []*grid {
 			list = append(list, t.grid())
 		}
 	}
-	if l.match != "" {
-		for _, g := range list {
+	for _, g := range list {
+		if l.match != "" {
 			g.none = fmt.Sprintf("nothing is called %q", l.match)
+		}
+		if l.cut[g.title] {
+			g.more = fmt.Sprintf("of the first %d; --limit shows more", l.limit)
 		}
 	}
 	switch {

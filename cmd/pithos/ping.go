@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -21,6 +22,7 @@ type pinger struct {
 	count    int
 	interval time.Duration
 	timeout  time.Duration
+	json     bool
 	out      *bufio.Writer // flushed after each line; keeps its first error
 }
 
@@ -33,7 +35,7 @@ func newPing(s *socketFlag) *cobra.Command {
 each was answered. The answer comes from the loop of the connection, not from a handler. The
 exit code is 1 when the server cannot be reached, or when an answer is missing.`,
 		Example: `  pithos ping
-  pithos ping -c 1000 --interval 0
+  pithos ping -c 1000 --interval 0 --json
   pithos ping --socket /run/user/1000/pithos/hub.sock -c 1 --timeout 200ms`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -50,6 +52,7 @@ exit code is 1 when the server cannot be reached, or when an answer is missing.`
 			})
 		},
 	}
+	cmd.Flags().BoolVar(&p.json, "json", false, "each ping, and the summary, as an object of JSON")
 	cmd.Flags().IntVarP(&p.count, "count", "c", 4, "how many pings; 0: until interrupted")
 	cmd.Flags().DurationVar(&p.interval, "interval", time.Second, "time between two pings")
 	cmd.Flags().DurationVar(&p.timeout, "timeout", 5*time.Second, "longest time to connect, and "+
@@ -78,7 +81,9 @@ func (p *pinger) run(ctx context.Context, address string) (err error) {
 		return explainDial(address, p.timeout, err)
 	}
 	defer c.Close(ctx)
-	fmt.Fprintf(p.out, "ping %s, %s\n", address, c.Peer())
+	if !p.json {
+		fmt.Fprintf(p.out, "ping %s, %s\n", address, c.Peer())
+	}
 
 	var times []time.Duration
 	sent := 0
@@ -97,9 +102,10 @@ func (p *pinger) run(ctx context.Context, address string) (err error) {
 		switch {
 		case err == nil:
 			times = append(times, took)
-			fmt.Fprintf(p.out, "%d: %s\n", sent, took)
+			p.say(pong{Ping: sent, TookUs: inMicros(took)}, "%d: %s\n", sent, took)
 		case errors.Is(err, context.DeadlineExceeded) && c.Err() == nil:
-			fmt.Fprintf(p.out, "%d: no answer within %s\n", sent, p.timeout)
+			text := fmt.Sprintf("no answer within %s", p.timeout)
+			p.say(pong{Ping: sent, Error: text}, "%d: %s\n", sent, text)
 		default:
 			return errors.Join(p.summary(sent, times), fmt.Errorf("ping %d: %w", sent, err))
 		}
@@ -122,14 +128,43 @@ func (p *pinger) once(ctx context.Context, c *transport.Conn) (time.Duration, er
 	return time.Since(begun), err
 }
 
+// pong is what --json prints of a ping.
+type pong struct {
+	Ping   int     `json:"ping"`
+	TookUs float64 `json:"took_us,omitempty"`
+	Error  string  `json:"error,omitempty"`
+}
+
+// pings are what --json prints of all of them.
+type pings struct {
+	Sent     int     `json:"sent"`
+	Answered int     `json:"answered"`
+	MinUs    float64 `json:"min_us,omitempty"`
+	MedianUs float64 `json:"median_us,omitempty"`
+	MaxUs    float64 `json:"max_us,omitempty"`
+}
+
+func inMicros(d time.Duration) float64 { return float64(d) / 1e3 }
+
+// say prints v as JSON, or else the text. What fails shows at the next Flush.
+func (p *pinger) say(v any, format string, args ...any) {
+	if p.json {
+		_ = json.NewEncoder(p.out).Encode(v)
+		return
+	}
+	fmt.Fprintf(p.out, format, args...)
+}
+
 // summary prints what came back, and how fast.
 func (p *pinger) summary(sent int, times []time.Duration) error {
-	fmt.Fprintf(p.out, "%d sent, %d answered", sent, len(times))
+	all, text := pings{Sent: sent, Answered: len(times)}, ""
 	if n := len(times); n > 0 {
 		slices.Sort(times)
-		fmt.Fprintf(p.out, ", min %s, median %s, max %s", times[0], times[n/2], times[n-1])
+		least, median, most := times[0], times[n/2], times[n-1]
+		all.MinUs, all.MedianUs, all.MaxUs = inMicros(least), inMicros(median), inMicros(most)
+		text = fmt.Sprintf(", min %s, median %s, max %s", least, median, most)
 	}
-	fmt.Fprintln(p.out)
+	p.say(all, "%d sent, %d answered%s\n", sent, len(times), text)
 	return p.out.Flush()
 }
 

@@ -29,6 +29,16 @@ func TestPing(t *testing.T) {
 	require.Contains(t, r.stdout, "1 sent, 1 answered")
 }
 
+func TestPingJSON(t *testing.T) {
+	serveHub(t)
+	r := pithos("", "ping", "-c", "2", "--interval", "0", "--json")
+	require.Zero(t, r.code, r.stderr)
+	require.Regexp(t, `^\{"ping":1,"took_us":[\d.]+\}
+\{"ping":2,"took_us":[\d.]+\}
+\{"sent":2,"answered":2,"min_us":[\d.]+,"median_us":[\d.]+,"max_us":[\d.]+\}
+$`, r.stdout)
+}
+
 // TestPingNobody meets sockets at which nobody listens.
 func TestPingNobody(t *testing.T) {
 	dir := t.TempDir()

@@ -181,9 +181,15 @@ func requireBlamed(t *testing.T, h *hubProcess, policy hub.Policy) {
 	require.Zero(t, h.stop(syscall.SIGTERM))
 	blamed := 0
 	for line := range strings.Lines(h.stderr.String()) {
-		var said struct{ Level, Msg, Name, Policy string }
+		var said struct {
+			Level, Msg, Name, Policy string
+			Peer                     any
+		}
 		require.NoError(t, json.Unmarshal([]byte(line), &said), line)
 		if said.Msg != "slow consumer" {
+			if said.Msg == "peer cut off" {
+				require.Regexp(t, `^uid \d+ gid \d+ pid \d+$`, said.Peer)
+			}
 			continue
 		}
 		blamed++

@@ -299,6 +299,8 @@ func TestCallErrors(t *testing.T) {
 			`who is {"appName":"other"}`},
 		{"math.abs --selector name=other", `--selector name=other: "name=other": want key=value, ` +
 			"the keys are appName, clientId, objectName, objectTag, pid, processName"},
+		{"math.abs --selector objectName=mat", "--selector objectName=mat: it is about mat, but " +
+			"math.abs about math"},
 		{"math.abs --selector {", "--selector {: unexpected end of JSON input"},
 		{`math.abs --selector {"pid":5}`, `--selector {"pid":5}: pid: want a string`},
 		{`math.abs --selector {"tag":"x"}`, `--selector {"tag":"x"}: unknown key "tag", there ` +

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"fmt"
 	"io"
 	"runtime"
@@ -11,33 +12,58 @@ import (
 	"github.com/pithos-ipc/pithos/wire"
 )
 
+// build is which build this is.
+type build struct {
+	Version  string `json:"version"`
+	Revision string `json:"revision"`
+	Go       string `json:"go"`
+	Protocol struct {
+		Lowest uint32 `json:"lowest"`
+		Newest uint32 `json:"newest"`
+	} `json:"protocol"`
+}
+
 func newVersion() *cobra.Command {
-	return &cobra.Command{
+	var asJSON bool
+	cmd := &cobra.Command{
 		Use:   "version",
 		Short: "Say which build this is, and which versions of the protocol it speaks",
 		Long: `Prints the version of the module, the revision it was built from, the Go that built
 it, and the versions of the protocol that it speaks.`,
-		Example: `  pithos version`,
-		Args:    cobra.NoArgs,
+		Example: `  pithos version
+  pithos version --json`,
+		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			info, _ := debug.ReadBuildInfo()
-			return printVersion(cmd.OutOrStdout(), info)
+			b := buildOf(info)
+			if asJSON {
+				return json.NewEncoder(cmd.OutOrStdout()).Encode(b)
+			}
+			return b.print(cmd.OutOrStdout())
 		},
 	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "as JSON")
+	return cmd
 }
 
-// printVersion writes what info says, which may be nil, one thing a line.
-func printVersion(w io.Writer, info *debug.BuildInfo) error {
-	version, revision := "unknown", "unknown"
+// buildOf is what info says, which may be nil.
+func buildOf(info *debug.BuildInfo) build {
+	b := build{Version: "unknown", Revision: "unknown",
+		Go: fmt.Sprintf("%s %s/%s", runtime.Version(), runtime.GOOS, runtime.GOARCH)}
+	b.Protocol.Lowest, b.Protocol.Newest = wire.MinVersion, wire.Version
 	if info != nil {
 		if info.Main.Version != "" {
-			version = info.Main.Version
+			b.Version = info.Main.Version
 		}
-		revision = revisionOf(info)
+		b.Revision = revisionOf(info)
 	}
-	_, err := fmt.Fprintf(w, "pithos    %s\nrevision  %s\ngo        %s %s/%s\nprotocol  %s\n",
-		version, revision, runtime.Version(), runtime.GOOS, runtime.GOARCH,
-		rangeOf(wire.MinVersion, wire.Version))
+	return b
+}
+
+// print writes one thing a line.
+func (b build) print(w io.Writer) error {
+	_, err := fmt.Fprintf(w, "pithos    %s\nrevision  %s\ngo        %s\nprotocol  %s\n",
+		b.Version, b.Revision, b.Go, rangeOf(b.Protocol.Lowest, b.Protocol.Newest))
 	return err
 }
 

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"encoding/json"
 	"runtime"
 	"runtime/debug"
 	"testing"
@@ -41,10 +42,20 @@ func TestPrintVersion(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			var out bytes.Buffer
-			require.NoError(t, printVersion(&out, c.info))
+			require.NoError(t, buildOf(c.info).print(&out))
 			require.Equal(t, c.want+goLine+"protocol  1\n", out.String())
 		})
 	}
+}
+
+func TestVersionJSON(t *testing.T) {
+	r := pithos("", "version", "--json")
+	require.Zero(t, r.code, r.stderr)
+	var b build
+	require.NoError(t, json.Unmarshal([]byte(r.stdout), &b))
+	require.NotEmpty(t, b.Version)
+	require.Contains(t, b.Go, runtime.Version())
+	require.EqualValues(t, 1, b.Protocol.Newest)
 }
 
 func TestRangeOf(t *testing.T) {
