@@ -95,10 +95,11 @@ func (d *daemonFlag) connect(ctx context.Context) (*daemon.Client, error) {
 	return c, nil
 }
 
-// ask connects to the daemon, until a signal comes.
+// ask connects to the daemon, until a signal comes; a second one ends the process.
 func (d *daemonFlag) ask(f func(ctx context.Context, c *daemon.Client) error) error {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	defer context.AfterFunc(ctx, stop)()
 	c, err := d.connect(ctx)
 	if err != nil && ctx.Err() != nil {
 		return errInterrupted

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -61,15 +62,34 @@ func (e *exitError) Unwrap() error { return e.err }
 // errInterrupted is what a signal has made of a verb that was not over.
 var errInterrupted = errors.New("interrupted")
 
-// interruptible runs f with a context that SIGINT and SIGTERM end.
+// endTime is how long a verb may take to end after a signal.
+const endTime = 5 * leaveTime
+
+// interruptible runs f with a context that SIGINT and SIGTERM end. If f does not return then, since
+// nobody reads what it writes, it is left behind, and at a second signal the process ends at once.
 func interruptible(cmd *cobra.Command, f func(context.Context) error) error {
 	ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	err := f(ctx)
-	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
-		return errInterrupted
+	ended := make(chan error, 1)
+	go func() { ended <- f(ctx) }()
+	select {
+	case err := <-ended:
+		if ctx.Err() != nil && errors.Is(err, context.Canceled) {
+			return errInterrupted
+		}
+		return err
+	case <-ctx.Done():
 	}
-	return err
+	stop()
+	select {
+	case err := <-ended:
+		if errors.Is(err, context.Canceled) {
+			return errInterrupted
+		}
+		return err
+	case <-time.After(endTime):
+		return fmt.Errorf("%w, and what is written is not read", errInterrupted)
+	}
 }
 
 // outlivePipes has a write to a pipe that nobody reads any more fail, which ends the process else:

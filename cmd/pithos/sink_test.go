@@ -2,8 +2,12 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"strconv"
+	"testing"
+
+	"github.com/stretchr/testify/require"
 
 	"github.com/pithos-ipc/pithos/hub"
 	"github.com/pithos-ipc/pithos/transport"
@@ -32,4 +36,13 @@ func serveSink(address string) {
 	}
 	fmt.Println("serving", err)
 	select {}
+}
+
+// peersNamed are the peers of that name, as ls lists them.
+func peersNamed(t *testing.T, name string) (list []hub.PeerInfo) {
+	t.Helper()
+	r := pithos("", "ls", "peers", name, "--json")
+	require.Zero(t, r.code, r.stderr)
+	require.NoError(t, json.Unmarshal([]byte(r.stdout), &list))
+	return list
 }

@@ -65,15 +65,6 @@ func resident(t *testing.T, pid int) (bytes int) {
 	return pages * os.Getpagesize()
 }
 
-// peersNamed are the peers of that name, as ls lists them.
-func peersNamed(t *testing.T, name string) (list []hub.PeerInfo) {
-	t.Helper()
-	r := pithos("", "ls", "peers", name, "--json")
-	require.Zero(t, r.code, r.stderr)
-	require.NoError(t, json.Unmarshal([]byte(r.stdout), &list))
-	return list
-}
-
 const (
 	sinkQueue = 1 << 20  // --max-queue of the hub
 	sinkBody  = 10_000   // bytes of a oneway

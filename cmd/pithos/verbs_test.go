@@ -200,6 +200,38 @@ func TestWatchInterrupted(t *testing.T) {
 	require.Equal(t, 2, looks)
 }
 
+// TestInterruptedUnread ends a verb whose output nobody reads: by one signal, after a while, or by
+// two, at once.
+func TestInterruptedUnread(t *testing.T) {
+	serveHub(t)
+	unread, out, err := os.Pipe()
+	require.NoError(t, err)
+	defer unread.Close()
+	defer out.Close()
+	require.NoError(t, out.SetWriteDeadline(time.Now().Add(time.Second)))
+	_, err = out.Write(make([]byte, 4<<20))
+	require.ErrorIs(t, err, os.ErrDeadlineExceeded)
+	for signals, want := range []string{1: "pithos: interrupted, and what is written is not read\n",
+		2: ""} {
+		if signals == 0 {
+			continue
+		}
+		cmd := process(t, "ls", "--watch=100ms")
+		var stderr bytes.Buffer
+		cmd.Stdout, cmd.Stderr = out, &stderr
+		require.NoError(t, cmd.Start())
+		await(t, func() bool { return len(peersNamed(t, "pithos/ls")) == 2 }) // and who asks
+		for range signals {
+			require.NoError(t, cmd.Process.Signal(os.Interrupt))
+			time.Sleep(100 * time.Millisecond) // two at a time are one
+		}
+		require.Error(t, cmd.Wait())
+		require.Equal(t, want, stderr.String())
+		require.Equal(t, signals == 1, cmd.ProcessState.ExitCode() == 130, cmd.ProcessState)
+		await(t, func() bool { return len(peersNamed(t, "pithos/ls")) == 1 })
+	}
+}
+
 // Trouble in a list that is watched is said, and leaves the JSON what it is.
 func TestR31WatchTrouble(t *testing.T) {
 	for _, json := range []bool{false, true} {
