@@ -28,7 +28,8 @@ type topScreen struct {
 	page   int
 	first  int // row that is shown first
 	paused bool
-	err    error // why there is nothing new
+	err    error         // why there is nothing new
+	late   time.Duration // for which an answer of the hub is missing
 	every  time.Duration
 }
 
@@ -77,7 +78,7 @@ func keys(b []byte) []byte {
 
 // update takes the next inspection, or why there is none.
 func (s *topScreen) update(in *hub.Inspection, err error) {
-	s.err = err
+	s.err, s.late = err, 0
 	if err != nil || s.paused {
 		return
 	}
@@ -90,7 +91,9 @@ func (s *topScreen) frame(width, height int) []string {
 	if s.view.now != nil {
 		lines = append(lines, s.view.headline()...)
 	}
-	if s.err != nil {
+	if s.late > 0 {
+		lines = append(lines, fmt.Sprintf("no answer of the hub for %s", s.late))
+	} else if s.err != nil {
 		lines = append(lines, plainText(strings.TrimPrefix(s.err.Error(), "hub: ")))
 	}
 	var bar strings.Builder

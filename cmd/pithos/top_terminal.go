@@ -113,6 +113,9 @@ func (s *topScreen) live(ctx context.Context, t *terminal, look looker) error {
 	defer signal.Stop(resized)
 	timer := time.NewTimer(0)
 	defer timer.Stop()
+	second := time.NewTicker(time.Second)
+	defer second.Stop()
+	var asked time.Time // zero: the answer is there
 	var out []byte
 	for {
 		select {
@@ -128,7 +131,13 @@ func (s *topScreen) live(ctx context.Context, t *terminal, look looker) error {
 				}
 			}
 		case <-resized:
+		case <-second.C:
+			if asked.IsZero() || time.Since(asked) < time.Second {
+				continue
+			}
+			s.late = time.Since(asked).Truncate(time.Second)
 		case <-timer.C:
+			asked = time.Now()
 			looking.Go(func() {
 				in, err := look(ctx)
 				answers <- looked{in, err}
@@ -136,6 +145,7 @@ func (s *topScreen) live(ctx context.Context, t *terminal, look looker) error {
 			continue
 		case a := <-answers:
 			s.update(a.in, a.err)
+			asked = time.Time{}
 			timer.Reset(s.every)
 		}
 		width, height := t.size()

@@ -4,7 +4,10 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"os"
+	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -178,6 +181,40 @@ func TestTopTerminal(t *testing.T) {
 	require.NoError(t, cmd.Wait())
 	<-copied
 	require.True(t, strings.HasSuffix(screen.text(), leaveScreen))
+}
+
+// TestR31TopLate shows on the terminal that the hub does not answer, long before that is an error,
+// and that it is there again.
+func TestR31TopLate(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "hub.sock")
+	h := startHub(t, nil, []string{path}, "--socket", path)
+	cmd := process(t, "top", "--socket", path, "--interval", "100ms", "--timeout", "1h")
+	term, err := pty.StartWithSize(cmd, &pty.Winsize{Rows: 24, Cols: 100})
+	require.NoError(t, err)
+	defer term.Close()
+	var screen recording
+	copied := make(chan struct{})
+	go func() {
+		_, _ = io.Copy(&screen, term)
+		close(copied)
+	}()
+	shows := func(what string) {
+		t.Helper()
+		await(t, func() bool { return strings.Contains(screen.text(), what) })
+	}
+	shows("hub " + strconv.Itoa(h.cmd.Process.Pid))
+	require.Equal(t, -1, h.stop(os.Kill))
+	shows("no answer of the hub for 1s")
+	shows("no answer of the hub for 2s")
+	h = startHub(t, nil, []string{path}, "--socket", path)
+	shows("hub " + strconv.Itoa(h.cmd.Process.Pid))
+	screen.clear()
+	shows("up ")
+	require.NotContains(t, screen.text(), "no answer")
+	_, err = term.Write([]byte("q"))
+	require.NoError(t, err)
+	require.NoError(t, cmd.Wait())
+	<-copied
 }
 
 // recording is what a terminal was told.
