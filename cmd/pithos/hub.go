@@ -70,29 +70,53 @@ sent that was queued. A second signal ends it at once.`,
 	flags.BoolVar(&f.pandora, "pandora", false, "listen where Pandora's clients look, too")
 	flags.DurationVar(&f.busyPoll, "busy-poll", transport.DefaultBusyPoll, "longest time to poll "+
 		"before blocking; 0: never poll")
-	flags.IntVar(&f.limits.MaxBody, "max-body", hub.DefaultMaxBody, "largest body of a frame, in "+
-		"bytes")
-	flags.IntVar(&f.limits.MaxBatch, "max-batch", hub.DefaultMaxBatch, "largest reply with the "+
-		"answers of many, in bytes")
-	flags.IntVar(&f.limits.MaxOutbox, "max-outbox", hub.DefaultMaxOutbox, "bytes that may wait "+
-		"for a peer before it is disconnected; 4 times that for one that reads")
-	flags.IntVar(&f.limits.MaxPending, "max-pending", hub.DefaultMaxPending, "calls of one peer "+
-		"without an answer")
-	flags.IntVar(&f.limits.MaxQueue, "max-queue", hub.DefaultMaxQueue, "bytes of calls and "+
-		"oneways that wait for a native peer that takes no more")
+	for _, l := range f.counts() {
+		flags.IntVar(l.value, l.flag, l.usual, l.help)
+	}
 	flags.Int64Var(&f.limits.MaxTotal, "max-total", hub.DefaultMaxTotal, "bytes of them for all "+
 		"native peers")
 	flags.StringVar(&f.policy, "policy", hub.Block.String(), "for a native peer whose queue is "+
 		"full: block, drop-oldest, drop-newest, disconnect")
 	flags.StringVar(&f.balancer, "balancer", "round-robin", "who of several gets a call: "+
 		strings.Join(balancer.Names(), ", "))
-	flags.IntVar(&f.maxConns, "max-conns", transport.DefaultMaxConns, "connections of each socket")
 	flags.StringVar(&f.logs, "log", "text", "form of the log on standard error: text, json")
 	flags.BoolVarP(&f.verbose, "verbose", "v", false, "log who comes and goes")
 	flags.DurationVar(&f.grace, "grace", 2*time.Second, "time to close in good order")
 	flags.StringVar(&f.metrics, "metrics", "", "serve metrics and health over HTTP at this address")
 	flags.BoolVar(&f.pprof, "pprof", false, "and Go's profiles")
 	return cmd
+}
+
+// count is a limit that a flag sets: more than 0, and at most what it says.
+type count struct {
+	flag  string
+	value *int
+	usual int
+	most  int64
+	help  string
+}
+
+func (f *hubFlags) counts() []count {
+	l := &f.limits
+	const free = math.MaxInt64
+	return []count{
+		{"max-body", &l.MaxBody, hub.DefaultMaxBody, hub.MaxFrame, "largest body of a frame, in " +
+			"bytes"},
+		{"max-batch", &l.MaxBatch, hub.DefaultMaxBatch, hub.MaxFrame, "largest reply with the " +
+			"answers of many, in bytes"},
+		{"max-outbox", &l.MaxOutbox, hub.DefaultMaxOutbox, free, "bytes that may wait for a peer " +
+			"before it is disconnected; 4 times that for one that reads"},
+		{"max-pending", &l.MaxPending, hub.DefaultMaxPending, free, "calls of one peer without " +
+			"an answer"},
+		{"max-publishing", &l.MaxPublishing, hub.DefaultMaxPublishing, free, "bytes that the " +
+			"selectors of one peer take"},
+		{"max-queue", &l.MaxQueue, hub.DefaultMaxQueue, free, "bytes of calls and oneways that " +
+			"wait for a native peer that takes no more"},
+		{"max-routes", &l.MaxRoutes, hub.DefaultMaxRoutes, free, "selectors that one native peer " +
+			"has resolved"},
+		{"max-watches", &l.MaxWatches, hub.DefaultMaxWatches, free, "watches of one native peer"},
+		{"max-conns", &f.maxConns, transport.DefaultMaxConns, free, "connections of each socket"},
+	}
 }
 
 // run serves until the first of signals, closes in good order, and gives that up at the second.
@@ -122,8 +146,10 @@ func (f *hubFlags) run(s *socketFlag, stdout, stderr io.Writer, signals <-chan o
 	if err != nil {
 		return errors.Join(err, f.close(h, log, signals))
 	}
-	log.Info("stopping", "signal", (<-signals).String())
+	signal := <-signals
+	numbers.leave()
 	defer numbers.close()
+	log.Info("stopping", "signal", signal.String())
 	return f.close(h, log, signals)
 }
 
@@ -141,24 +167,16 @@ func (f *hubFlags) serveMetrics(h *hub.Hub, stdout io.Writer, log *slog.Logger) 
 }
 
 func (f *hubFlags) check() error {
-	for _, n := range [...]struct {
-		flag       string
-		value, max int64
-	}{
-		{"max-body", int64(f.limits.MaxBody), hub.MaxFrame},
-		{"max-batch", int64(f.limits.MaxBatch), hub.MaxFrame},
-		{"max-outbox", int64(f.limits.MaxOutbox), math.MaxInt64},
-		{"max-pending", int64(f.limits.MaxPending), math.MaxInt64},
-		{"max-queue", int64(f.limits.MaxQueue), math.MaxInt64},
-		{"max-total", f.limits.MaxTotal, math.MaxInt64},
-		{"max-conns", int64(f.maxConns), math.MaxInt64},
-	} {
-		if n.value <= 0 {
-			return fmt.Errorf("--%s %d: want more than 0", n.flag, n.value)
+	for _, l := range f.counts() {
+		if *l.value <= 0 {
+			return fmt.Errorf("--%s %d: want more than 0", l.flag, *l.value)
 		}
-		if n.value > n.max {
-			return fmt.Errorf("--%s %d: want at most %d", n.flag, n.value, n.max)
+		if int64(*l.value) > l.most {
+			return fmt.Errorf("--%s %d: want at most %d", l.flag, *l.value, l.most)
 		}
+	}
+	if f.limits.MaxTotal <= 0 {
+		return fmt.Errorf("--max-total %d: want more than 0", f.limits.MaxTotal)
 	}
 	if f.metrics != "" {
 		if _, _, err := metricsAddress(f.metrics); err != nil {

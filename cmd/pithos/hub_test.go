@@ -226,7 +226,7 @@ func TestHubWithoutUsualPlace(t *testing.T) {
 func TestHubSignalsTogether(t *testing.T) {
 	f := hubFlags{grace: time.Second, balancer: "round-robin", policy: "block", logs: "text",
 		maxConns: 4, limits: hub.Limits{MaxBody: 1, MaxBatch: 1, MaxOutbox: 1, MaxPending: 1,
-			MaxQueue: 1, MaxTotal: 1}}
+			MaxPublishing: 1, MaxQueue: 1, MaxRoutes: 1, MaxWatches: 1, MaxTotal: 1}}
 	signals := make(chan os.Signal, 2)
 	signals <- syscall.SIGTERM
 	signals <- syscall.SIGTERM
@@ -257,7 +257,9 @@ func TestHubStuckReader(t *testing.T) {
 // TestHubForced stops a hub that waits for a peer which does not read: the second signal ends it.
 func TestHubForced(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "hub.sock")
-	h := startHub(t, nil, []string{path}, "--socket", path, "--grace", "1h")
+	numbers := path + ".metrics"
+	h := startHub(t, nil, []string{path}, "--socket", path, "--grace", "1h", "--metrics", numbers)
+	await(t, func() bool { _, err := os.Stat(numbers); return err == nil })
 	var conns [2]net.Conn
 	for i := range conns {
 		c, err := net.Dial("unix", path)
@@ -325,6 +327,9 @@ func TestHubFlags(t *testing.T) {
 		{[]string{"--max-total", "-1"}, "--max-total -1: want more than 0"},
 		{[]string{"--max-body", "0"}, "--max-body 0: want more than 0"},
 		{[]string{"--max-body", "4293918720"}, "--max-body 4293918720: want at most 4293918719"},
+		{[]string{"--max-routes", "0"}, "--max-routes 0: want more than 0"},
+		{[]string{"--max-watches", "0"}, "--max-watches 0: want more than 0"},
+		{[]string{"--max-publishing", "0"}, "--max-publishing 0: want more than 0"},
 		{[]string{"--max-outbox", "-5"}, "--max-outbox -5: want more than 0"},
 		{[]string{"--busy-poll", "-1s"}, "--busy-poll -1s: want 0 or more"},
 		{[]string{"--grace", "-1s"}, "--grace -1s: want 0 or more"},

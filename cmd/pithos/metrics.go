@@ -9,6 +9,7 @@ import (
 	"net/http/pprof"
 	"net/netip"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -25,6 +26,7 @@ type metricsServer struct {
 	http     http.Server
 	listener net.Listener
 	served   chan error
+	leaving  atomic.Bool // the hub takes nobody any more
 }
 
 // metricsAddress tells a path from a host and a port. A port is for this machine only: numbers may
@@ -70,7 +72,12 @@ func serveMetrics(h *hub.Hub, address string, profiles bool, log *slog.Logger) (
 	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{
 		ErrorHandling: promhttp.ContinueOnError, // names that look the same cost only themselves
 		ErrorLog:      slog.NewLogLogger(log.Handler(), slog.LevelWarn)}))
+	m := &metricsServer{listener: l, served: make(chan error, 1)}
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, r *http.Request) {
+		if m.leaving.Load() {
+			http.Error(w, "closing", http.StatusServiceUnavailable)
+			return
+		}
 		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 		fmt.Fprintf(w, "ok, %d peers\n", h.Stats().Peers)
 	})
@@ -81,7 +88,6 @@ func serveMetrics(h *hub.Hub, address string, profiles bool, log *slog.Logger) (
 		mux.HandleFunc("GET /debug/pprof/symbol", pprof.Symbol)
 		mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
 	}
-	m := &metricsServer{listener: l, served: make(chan error, 1)}
 	m.http.Handler = onlyLocal(network, mux)
 	m.http.ReadHeaderTimeout = 5 * time.Second
 	m.http.ErrorLog = slog.NewLogLogger(log.Handler(), slog.LevelWarn)
@@ -123,6 +129,13 @@ func (m *metricsServer) address() string {
 		return a.String()
 	}
 	return "http://" + m.listener.Addr().String() + "/metrics"
+}
+
+// leave has the health say that the hub is closing.
+func (m *metricsServer) leave() {
+	if m != nil {
+		m.leaving.Store(true)
+	}
 }
 
 // metricsGrace is how long requests that are being answered are waited for.
