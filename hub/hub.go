@@ -102,6 +102,7 @@ func New(o Options) *Hub {
 // Errors are *transport.OpError, and ErrClosed.
 func (h *Hub) Listen(address string) error {
 	return h.serve(func(o transport.Options) (*transport.Listener, error) {
+		o.Socket.Named = o.Socket.Named || address == PandoraPath() // as with Pandora's own
 		return transport.Listen(address, o)
 	})
 }

@@ -62,6 +62,7 @@ type SocketOptions struct {
 	Backlog       int      // of listen(2); 0: 1,024
 	Lane          LaneMode // whether frames may travel through shared memory
 	Ring          int      // bytes of each ring of lanes that this side offers; 0: see DefaultRing
+	Named         bool     // a path that is short enough is bound as it is: ss(8) shows it
 	Stay          bool     // no thread goes to another processor to get away from a peer's
 
 	// InPlace is for peers that are trusted: bodies of at least so many bytes, which came through

@@ -221,7 +221,8 @@ func (b *bound) listen(o SocketOptions) error {
 }
 
 // bindPath binds under a private name and renames the file into place, so that the socket is never
-// there with other permissions than its own, nor before it listens.
+// there with other permissions than its own, nor before it listens. With SocketOptions.Named it
+// binds the name itself, which is refused to whoever connects before it listens.
 func (b *bound) bindPath(path string, o SocketOptions) error {
 	name := filepath.Base(path)
 	if path == "" || name == "." || name == ".." || name == "/" {
@@ -236,7 +237,12 @@ func (b *bound) bindPath(path string, o SocketOptions) error {
 		unix.Close(dir)
 		return err
 	}
-	if err := unix.Bind(b.fd, &unix.SockaddrUnix{Name: procName(dir, private)}); err != nil {
+	shown := procName(dir, private)
+	if o.Named && len(path) <= maxSunPath {
+		private, shown = name, path
+		_ = unix.Unlinkat(dir, name, 0) // a stale one; if it stays, bind says so
+	}
+	if err := unix.Bind(b.fd, &unix.SockaddrUnix{Name: shown}); err != nil {
 		unix.Close(dir)
 		return os.NewSyscallError("bind", err)
 	}
@@ -251,6 +257,9 @@ func (b *bound) bindPath(path string, o SocketOptions) error {
 	}
 	if err := b.listen(o); err != nil {
 		return err
+	}
+	if private == name {
+		return nil
 	}
 	if err := unix.Renameat(dir, private, dir, name); err != nil {
 		return os.NewSyscallError("renameat", err)

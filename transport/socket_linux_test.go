@@ -6,6 +6,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -76,6 +77,28 @@ func TestR16AnotherUser(t *testing.T) {
 			require.Contains(t, got, "permission denied")
 		}
 		require.Zero(t, l.Stats().Refused)
+	})
+}
+
+// A socket that is named can be found by its path; what lives there is not taken away.
+func TestR16NamedSocket(t *testing.T) {
+	eachEngine(t, func(t *testing.T, e engine) {
+		for name, shown := range map[string]bool{"s": true, strings.Repeat("s", 90): false} {
+			path := filepath.Join(t.TempDir(), name)
+			o := e.of(transport.Options{Socket: transport.SocketOptions{Named: true}})
+			l, err := transport.Listen(path, o)
+			require.NoError(t, err)
+			all, err := os.ReadFile("/proc/net/unix")
+			require.NoError(t, err)
+			require.Equal(t, shown, strings.Contains(string(all), " "+path+"\n"))
+			_, err = transport.Listen(path, o)
+			require.ErrorIs(t, err, transport.ErrInUse)
+			cli := dial(t, path, e.of(transport.Options{}))
+			require.NoError(t, cli.Ping(patient(t)))
+			require.NoError(t, cli.Close(patient(t)))
+			require.NoError(t, l.Close(patient(t)))
+			require.NoFileExists(t, path)
+		}
 	})
 }
 

@@ -79,9 +79,17 @@ func TestR16ReplacesStale(t *testing.T) {
 	eachEngine(t, func(t *testing.T, e engine) {
 		path := filepath.Join(t.TempDir(), "s")
 		stale(t, path)
-		for range 3 { // also one that had a lock
-			l, err := transport.Listen(path, e.of(handler(echo)))
+		for i := range 4 { // also one that had a lock
+			if i == 2 {
+				stale(t, path)
+			}
+			o := handler(echo)
+			o.Socket.Named = i >= 2
+			l, err := transport.Listen(path, e.of(o))
 			require.NoError(t, err)
+			st, err := os.Lstat(path)
+			require.NoError(t, err)
+			require.Equal(t, fs.ModeSocket|0o600, st.Mode())
 			cli := dial(t, path, e.of(transport.Options{}))
 			_, err = cli.Call(patient(t), nil, nil)
 			require.NoError(t, err)
