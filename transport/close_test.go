@@ -3,7 +3,6 @@ package transport_test
 import (
 	"context"
 	"errors"
-	"io"
 	"net"
 	"runtime"
 	"sync"
@@ -292,7 +291,8 @@ func TestClosedConnection(t *testing.T) {
 			s := c.Stats()
 			require.Zero(t, s.Pending+s.Serving+s.OutboxFrames+int(s.HeldBytes), "%+v", s)
 		}
-		require.ErrorIs(t, srv.Err(), io.EOF)
+		// It may have been about to answer the hello.
+		require.Regexp(t, "EOF|broken pipe", srv.Err().Error())
 	})
 }
 
