@@ -120,12 +120,22 @@ func TestBatch(t *testing.T) {
 	require.Equal(t, `{"action":"response_callback_9","data":{"success":true,"batchReply":[null]}}`,
 		string(b.reply(9)), "a message without a host")
 
-	b = &batch{left: 2, none: true, limit: 100, body: appendBatchHead(nil, 9, nil)}
+	const over = `{"success":false,"error":{"stack":"RangeError: bytes of a batch of replies: ` +
+		`over the limit of 100","message":"bytes of a batch of replies: over the limit of 100"}}`
+	b = &batch{left: 3, none: true, limit: 100, body: appendBatchHead(nil, 9, nil)}
+	require.False(t, b.add([]byte("1")))
 	require.False(t, b.add([]byte(strings.Repeat("1", 100))))
-	require.Nil(t, b.body, "not kept")
+	require.True(t, b.add([]byte("2")))
+	require.Equal(t, `{"action":"response_callback_9","data":{"success":true,"batchReply":[1,`+over+
+		`,`+over+`]}}`, string(b.reply(9)), "what fits is there")
+
+	b = &batch{left: 10000, none: true, limit: 100, body: appendBatchHead(nil, 9, nil)}
+	for range 9999 {
+		require.False(t, b.add([]byte("1")))
+	}
 	require.True(t, b.add([]byte("1")))
-	require.Contains(t, string(b.reply(9)),
-		`"message":"bytes of a batch of replies: over the limit of 100"`)
+	require.Nil(t, b.body, "not kept")
+	require.Equal(t, `{"action":"response_callback_9","data":`+over+`}`, string(b.reply(9)))
 }
 
 func TestTimeout(t *testing.T) {

@@ -5,7 +5,7 @@ package hub
 type Limits struct {
 	MaxBody       int   // largest body of a frame, in bytes; a longer one ends its connection
 	MaxOutbox     int   // bytes waiting for a peer, before it is disconnected
-	MaxBatch      int   // bytes of a reply with the packages of many; a longer one is an error
+	MaxBatch      int   // bytes of a reply with the packages of many; what does not fit is an error
 	MaxPending    int   // calls of one peer without a reply; further ones are refused
 	MaxPublishing int   // bytes that the selectors of one peer take; further ones are refused
 	MaxQueue      int   // bytes that wait for a native peer whose credit is used up; see Policy

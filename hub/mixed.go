@@ -412,12 +412,17 @@ func (b *batch) Canceled(_ uint64, cause error) {
 	}
 }
 
-// addPackage takes one package of Pandora's. It says true when it was the last one.
+// add takes one package of Pandora's. It says true when it was the last one. For one that does not
+// fit there is an error in its place, for which half of the slack of frames is left.
 func (b *batch) add(pkg []byte) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if !b.over && len(b.body)+len(pkg)+len(batchTail)+len("null,") > b.limit {
-		b.over, b.body = true, nil
+	const around = len(batchTail) + len("null,")
+	if !b.over && len(b.body)+len(pkg)+around > b.limit {
+		pkg = b.tooLarge().appendPackage(nil)
+		if len(b.body)+len(pkg)+around > b.limit+frameSlack/2 {
+			b.over, b.body = true, nil
+		}
 	}
 	if !b.over {
 		b.body = appendEntry(b.body, b.none, pkg)
@@ -465,8 +470,13 @@ func (b *batch) reply(id uint32) []byte {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.over {
-		return appendFailure(nil, id, &failure{class: "RangeError",
-			text: fmt.Appendf(nil, "bytes of a batch of replies: over the limit of %d", b.limit)})
+		return appendFailure(nil, id, b.tooLarge())
 	}
 	return append(b.body, batchTail...)
+}
+
+// tooLarge says that there is no room for a reply.
+func (b *batch) tooLarge() *failure {
+	return &failure{class: "RangeError",
+		text: fmt.Appendf(nil, "bytes of a batch of replies: over the limit of %d", b.limit)}
 }
