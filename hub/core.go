@@ -36,6 +36,7 @@ type core struct {
 	pending pending
 	routes  map[string]*route  // by selector.appendKey
 	objects map[string]*object // by name
+	forgot  time.Duration      // when the last of them were forgotten, since start; 0: never
 	askers  map[uint64]*call   // calls of native peers to Pandora's, by ticket
 	found   selection          // is used within one hold of mu
 	closed  bool

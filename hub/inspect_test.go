@@ -152,6 +152,31 @@ func TestR31Actions(t *testing.T) {
 	require.Equal(t, []string{"add", "total", ActionIntrospect, "topic-0"}, called)
 }
 
+// R31: names that were asked for in vain leave room for those that are there.
+func TestR31ForgetsNames(t *testing.T) {
+	c := newTestCore()
+	a, b := connect(t, c), provide(t, c, "kept")
+	call := func(name string) {
+		t.Helper()
+		a.up(`{"remote":{"objectName":"` + name + `"},"needReply":true,"propertyName":"m"}`)
+		b.reply(b.one(), `{"success":true}`)
+		a.one()
+	}
+	call("kept")
+	for i := range maxObjects + 10 {
+		a.up(fmt.Sprintf(`{"remote":{"objectName":"none-%d"}}`, i))
+	}
+	b.publish(`{"objectName":"late"}`)
+	call("late")
+	call("kept")
+	require.LessOrEqual(t, len(c.objects), maxObjects)
+	calls := make(map[string]uint64)
+	for _, m := range c.inspect(InspectOptions{Methods: true}).Methods {
+		calls[m.Object] = m.Calls
+	}
+	require.Equal(t, map[string]uint64{"kept": 2, "late": 1}, calls)
+}
+
 // Every counter is a metric, and has a name in JSON.
 func TestStatsNames(t *testing.T) {
 	var s Stats

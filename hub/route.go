@@ -2,6 +2,7 @@ package hub
 
 import (
 	"sync/atomic"
+	"time"
 
 	"github.com/pithos-ipc/pithos/balancer"
 	"github.com/pithos-ipc/pithos/hub/internal/js"
@@ -167,15 +168,43 @@ func (r *route) name() string {
 	return r.object.name
 }
 
-// maxObjects bounds the names whose calls are counted. Over it calls of new names are not.
-const maxObjects = 64 << 10
+// maxObjects bounds the names whose calls are counted. Over it those are forgotten that were asked
+// for in vain, at most once in forgetPause, and calls of new names are not counted if that does not
+// help.
+const (
+	maxObjects  = 64 << 10
+	forgetPause = time.Minute
+)
 
 // objectLocked is the statistics of a name.
 func (c *core) objectLocked(name string) *object {
 	o := c.objects[name]
-	if o == nil && len(c.objects) < maxObjects {
+	if o != nil {
+		return o
+	}
+	now := c.now()
+	if len(c.objects) >= maxObjects && (c.forgot == 0 || now-c.forgot >= forgetPause) {
+		c.forgot = now
+		c.forgetObjectsLocked()
+	}
+	if len(c.objects) < maxObjects {
 		o = &object{name: name}
 		c.objects[name] = o
 	}
 	return o
+}
+
+// forgetObjectsLocked drops the names of which nothing was counted, but for those that a client
+// has resolved.
+func (c *core) forgetObjectsLocked() {
+	c.forgetLocked()
+	used := make(map[*object]bool)
+	for _, r := range c.routes {
+		used[r.object] = true
+	}
+	for name, o := range c.objects {
+		if o.methods.Load() == nil && !used[o] {
+			delete(c.objects, name)
+		}
+	}
 }

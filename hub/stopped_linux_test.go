@@ -77,6 +77,27 @@ func TestKilledProvider(t *testing.T) {
 	}, "it is forgotten")
 }
 
+// R3, by way of the hub: while a body of 16 MiB is under way to a provider that is stopped, other
+// calls of the same caller go on.
+func TestR3LongBodyHoldsUpNoOther(t *testing.T) {
+	_, path := start(t, hub.Options{})
+	a, b, child := join(t, path, "a"), join(t, path, "b"), newChild(t, path)
+	echo(t, b, "echo")
+	require.NoError(t, child.Process.Signal(syscall.SIGSTOP))
+	eventually(t, func() bool { return stopped(t, child.Process.Pid) }, "the child stops")
+	long, ended := make([]byte, 16<<20-1000), make(chan error, 1)
+	require.NoError(t, a.Object("stopped").Go(hub.Message{Method: "m", Payload: long}, nil,
+		func(_ []byte, err error) { ended <- err }))
+	for range 200 {
+		got, err := a.Object("echo").Call(soon(t), "m", []byte("1"), nil)
+		require.NoError(t, err)
+		require.Equal(t, "1", string(got))
+	}
+	require.Empty(t, ended)
+	require.NoError(t, child.Process.Signal(syscall.SIGCONT))
+	require.NoError(t, <-ended)
+}
+
 // BenchmarkR14 is a flow of calls, 8 under way, while 10,000 oneways a second go to a consumer
 // that is stopped with SIGSTOP, in slices of 20 ms with them and without. Without them is one of
 // three things, and cost-% is what R14 wants to be at most 5:
