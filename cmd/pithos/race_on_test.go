@@ -1,0 +1,7 @@
+//go:build race
+
+package main
+
+// raceMemory is how many times the memory of a process is what it would be without the race
+// detector, at most.
+const raceMemory = 10
