@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"math"
 	"os"
@@ -244,11 +245,15 @@ func (f *hubFlags) listen(h *hub.Hub, s *socketFlag, stdout io.Writer, log *slog
 	return nil
 }
 
-// clearFile removes a regular file from Pandora's path, as Pandora's hub does: its name says that
-// it is for the hub's socket. A socket is left to Listen, which finds out whether somebody is
-// there.
+// clearFile removes a regular file from Pandora's path, or a link that leads to no socket, as
+// Pandora's hub does: its name says that it is for the hub's socket. A socket is left to Listen,
+// which finds out whether somebody is there.
 func clearFile(path string, log *slog.Logger) {
-	if st, err := os.Lstat(path); err != nil || !st.Mode().IsRegular() {
+	const link = fs.ModeSymlink
+	if st, err := os.Lstat(path); err != nil || st.Mode().Type()&^link != 0 {
+		return
+	}
+	if st, err := os.Stat(path); err == nil && !st.Mode().IsRegular() {
 		return
 	}
 	if err := os.Remove(path); err != nil {

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -188,22 +189,37 @@ func TestHubPandoraFile(t *testing.T) {
 	dir := t.TempDir()
 	path, own := filepath.Join(dir, "pandorajs_pandora_msg_hub.sock"), filepath.Join(dir, "own")
 	env := []string{"PANDORA_TMP_DIR=" + dir, socketVariable + "=" + own}
-	require.NoError(t, os.WriteFile(path, []byte("x"), 0o600))
-	h := startHub(t, env, []string{path, own}, "--pandora")
-	require.Zero(t, pithos("", "ping", "--socket", path, "-c", "1").code)
-	require.Zero(t, h.stop(syscall.SIGTERM))
-	require.Contains(t, h.stderr.String(), "removed a file from where the socket has to be")
+	file := filepath.Join(dir, "file")
+	for _, put := range []func() error{
+		func() error { return os.WriteFile(path, []byte("x"), 0o600) },
+		func() error { return os.Symlink("nowhere", path) },
+		func() error {
+			return errors.Join(os.WriteFile(file, []byte("x"), 0o600), os.Symlink(file, path))
+		},
+	} {
+		require.NoError(t, put())
+		h := startHub(t, env, []string{path, own}, "--pandora")
+		require.Zero(t, pithos("", "ping", "--socket", path, "-c", "1").code)
+		require.Zero(t, h.stop(syscall.SIGTERM))
+		require.Contains(t, h.stderr.String(), "removed a file from where the socket has to be")
+	}
+	require.FileExists(t, file)
 
 	require.NoError(t, os.WriteFile(own, []byte("x"), 0o600))
-	h = startHub(t, env, []string{path}, "--pandora")
+	h := startHub(t, env, []string{path}, "--pandora")
 	require.Equal(t, 1, h.stop())
 	require.Contains(t, h.stderr.String(), "exists and is not a socket")
 	require.FileExists(t, own)
 
-	require.NoError(t, os.Mkdir(path, 0o700))
-	h = startHub(t, env, nil, "--pandora")
-	require.Equal(t, 1, h.stop())
-	require.DirExists(t, path)
+	for _, at := range []string{path, filepath.Join(dir, "folder")} { // itself, and behind a link
+		require.NoError(t, os.Mkdir(at, 0o700))
+		if at != path {
+			require.NoError(t, os.Symlink(at, path))
+		}
+		h = startHub(t, env, nil, "--pandora")
+		require.Equal(t, 1, h.stop())
+		require.NoError(t, os.Remove(path), "it has stayed")
+	}
 }
 
 // TestHubWithoutUsualPlace starts a hub where its usual place cannot be: Pandora's clients do not
