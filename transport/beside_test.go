@@ -8,12 +8,12 @@ import (
 	"github.com/pithos-ipc/pithos/transport"
 )
 
-// childBeside calls itself through a lane, on the one processor that it may use, and prints how
-// often client and server wanted to leave it.
+// childBeside calls itself, on the one processor that it may use, and prints whether the client
+// wanted to leave it, and how often the server did.
 func childBeside(o order) error {
-	set := transport.Options{Handler: transport.HandlerFunc(func(r *transport.Request) {
+	set := o.of(transport.Options{Handler: transport.HandlerFunc(func(r *transport.Request) {
 		_ = r.Reply(r.Body())
-	})}
+	})})
 	l, err := transport.Listen(o.Address, set)
 	if err != nil {
 		return err

@@ -82,6 +82,7 @@ type seat struct {
 type sideState struct {
 	native  atomic.Bool
 	files   bool          // descriptors were negotiated; set before native
+	places  bool          // so were places; set before native
 	ready   chan struct{} // closed when native, or dead
 	peerMax atomic.Uint32 // largest body the peer takes
 	granted atomic.Int64  // bytes of calls and oneways that the peer may have sent, ever
@@ -89,6 +90,7 @@ type sideState struct {
 	owed    atomic.Int64  // of them handled, but not yet given back as credit
 	hello   int64         // deadline of the first frame, or never; loop only
 	parts   atomic.Uint32 // oneways that were sent in parts
+	place   uint32        // processor that the peer has told of, or been told of; read lease
 	pings   pings
 }
 
@@ -158,6 +160,9 @@ func newEpoll(c *Conn, s socket, l *Listener) *econn {
 	if c.set.greets() {
 		e.mode = modeGreeting
 		h := c.set.hello()
+		if e.movesAtAll() {
+			h.Capabilities |= wire.CapPlace
+		}
 		if why := e.laneWanted(); why == "" {
 			h.Capabilities |= wire.CapLane
 			e.lane.due = true

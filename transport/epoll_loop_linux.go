@@ -416,7 +416,7 @@ func (l *loop) poll(busy bool) int {
 		return epollPoll(l.ep, l.events[:])
 	}
 	again := l.spin.again(m)
-	if m == overRing && l.spin.place.due {
+	if l.spin.place.due {
 		l.lookAround()
 	}
 	if again {

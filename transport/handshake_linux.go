@@ -83,6 +83,9 @@ func (c *econn) hello(body []byte) outcome {
 	if offer != nil {
 		answer.Capabilities |= wire.CapLane
 	}
+	if c.movesAtAll() {
+		answer.Capabilities |= h.Capabilities & wire.CapPlace
+	}
 	if c.dead() {
 		return readOver
 	}
@@ -148,6 +151,7 @@ func (c *econn) greeted(h wire.Header) outcome {
 func (c *econn) goNative(h wire.Hello, caps wire.Capabilities) {
 	c.mode = modeNative
 	c.side.files = caps&wire.CapFiles != 0 && c.set.Limits.MaxFiles > 0
+	c.side.places = caps&wire.CapPlace != 0
 	c.side.peerMax.Store(h.MaxBody)
 	k := &c.calls
 	k.mu.Lock()

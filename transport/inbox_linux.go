@@ -293,8 +293,10 @@ func (c *econn) leads(h wire.Header) bool {
 		s := c.calls.find(h.ID)
 		return s == nil || s.phase(h.ID) == phaseFree || !s.calls.Load()
 	case wire.FlagsControl:
-		return len(c.in.buf[c.in.r:c.in.w]) > wire.HeaderSize &&
-			wire.ControlKind(c.in.buf[c.in.r+wire.HeaderSize]) == wire.KindCredit
+		if len(c.in.buf[c.in.r:c.in.w]) > wire.HeaderSize {
+			kind := wire.ControlKind(c.in.buf[c.in.r+wire.HeaderSize])
+			return kind == wire.KindCredit || kind == wire.KindPlace
+		}
 	}
 	return false
 }
@@ -404,6 +406,10 @@ func (c *econn) control(h wire.Header, body []byte) bool {
 			return false
 		}
 		c.calls.credit(c, n)
+	case wire.KindPlace:
+		if !c.set.server {
+			c.side.place = h.ID
+		}
 	case wire.KindLaneOffer, wire.KindLaneAccept:
 		return c.laneControl(kind, fields)
 	}

@@ -295,7 +295,7 @@ func (c *econn) leadReads(ctx context.Context, s *slot, id uint32, until int64) 
 // spinOn says whether to poll once more.
 func (c *econn) spinOn(m medium) bool {
 	again := c.lead.spin.again(m)
-	if m == overRing && c.lead.spin.place.due {
+	if c.lead.spin.place.due {
 		c.lookAround()
 	}
 	return again

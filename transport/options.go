@@ -63,7 +63,7 @@ type SocketOptions struct {
 	Lane          LaneMode // whether frames may travel through shared memory
 	Ring          int      // bytes of each ring of lanes that this side offers; 0: see DefaultRing
 	Named         bool     // a path that is short enough is bound as it is: ss(8) shows it
-	Stay          bool     // no thread goes to another processor to get away from a peer's
+	Stay          bool     // no thread goes elsewhere to get away from the peer's processor
 
 	// InPlace is for peers that are trusted: bodies of at least so many bytes, which came through
 	// shared memory in one frame, are handed to handlers, and to callbacks of calls without a

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/pithos-ipc/pithos/wire"
 )
 
 // The rules of moving to another processor.
@@ -25,7 +27,7 @@ const (
 // not: each waits for the other one to yield, and their work adds up.
 //
 // Who dialed moves; who listens stays, as he may have many peers. Each side says in the ring which
-// processor it runs on. See ARCHITECTURE.md, section 10.
+// processor it runs on, a server on a socket by a frame. See ARCHITECTURE.md, section 10.
 type place struct {
 	due   bool   // there was a yield since the last look
 	cpu   uint32 // 1 + its number, then; 0: not known
@@ -87,14 +89,12 @@ func leaveProcessor(cpu uint32) {
 	_ = unix.SchedSetaffinity(0, &all)
 }
 
-// lookAround tells the peers of the rings that the loop polls where it runs, and moves away from
-// them. It is called after a yield.
+// lookAround tells the peers of the connections that the loop polls where it runs, and moves away
+// from them. It is called after a yield.
 func (l *loop) lookAround() {
 	cpu, peer := l.spin.place.look(), false
 	for _, c := range l.hot[0] {
-		if c.lane.in != nil {
-			peer = c.besidePeer(cpu) || peer
-		}
+		peer = c.besidePeer(cpu) || peer
 	}
 	l.spin.settle(cpu, peer)
 }
@@ -114,11 +114,30 @@ func (s *spinner) settle(cpu uint32, peer bool) {
 }
 
 // besidePeer tells the peer which processor this side runs on, and says whether the peer runs on
-// the same one, and this side is to move. The read lease of a lane is held.
+// the same one, and this side is to move. The read lease is held.
 func (c *econn) besidePeer(cpu uint32) bool {
-	if mine := &c.lane.in.shared.cpu; mine.Load() != cpu {
-		mine.Store(cpu)
+	theirs := c.side.place
+	switch {
+	case c.lane.in != nil:
+		if mine := &c.lane.in.shared.cpu; mine.Load() != cpu {
+			mine.Store(cpu)
+		}
+		theirs = c.lane.at.Load().out.shared.cpu.Load()
+	case c.set.server:
+		c.tellPlace(cpu)
 	}
-	return !c.set.server && !c.set.Socket.Stay && cpu != 0 &&
-		c.lane.at.Load().out.shared.cpu.Load() == cpu
+	return theirs == cpu && cpu != 0 && !c.set.server && c.movesAtAll()
+}
+
+// movesAtAll says that places matter to this side.
+func (c *econn) movesAtAll() bool { return !c.set.Socket.Stay && c.set.busyPoll > 0 }
+
+// tellPlace sends the client which processor the loop of a server runs on, if that is news and it
+// wants to know.
+func (c *econn) tellPlace(cpu uint32) {
+	if c.side.place != cpu && c.side.places && c.lane.at.Load() == nil && c.loop.here() {
+		c.side.place = cpu
+		c.out.putControl(c.pub.group, wire.KindPlace, cpu, 0)
+		c.dirtyNow()
+	}
 }

@@ -69,7 +69,7 @@ type spinner struct {
 	slow     int    // suspicion that others want the processor
 	offUntil int64  // no spinning before
 	pause    int64  // that ended then
-	place    place  // for spins over a ring
+	place    place  // where it runs
 
 	hits, misses, yielded atomic.Uint64
 }

@@ -37,12 +37,13 @@ const (
 	KindDrain      ControlKind = 6 // no new calls, please; the ones under way go on
 	KindLaneOffer  ControlKind = 7 // a shared-memory lane is offered
 	KindLaneAccept ControlKind = 8 // and accepted, or refused
+	KindPlace      ControlKind = 9 // id is one more than the processor that the sender polls on
 )
 
 // String is the name of k.
 func (k ControlKind) String() string {
 	names := [...]string{"", "hello", "ping", "pong", "cancel", "credit", "drain",
-		"lane-offer", "lane-accept"}
+		"lane-offer", "lane-accept", "place"}
 	if k > 0 && int(k) < len(names) {
 		return names[k]
 	}
@@ -56,6 +57,7 @@ type Capabilities uint64
 const (
 	CapFiles Capabilities = 1 << 0 // descriptors may travel with frames
 	CapLane  Capabilities = 1 << 1 // a shared-memory lane may be offered
+	CapPlace Capabilities = 1 << 2 // the server may say on which processor it polls
 )
 
 // Hello is the first message of each side of a native connection. The client's says which versions

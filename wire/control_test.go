@@ -41,7 +41,7 @@ func TestParseControl(t *testing.T) {
 
 func TestControlKindNames(t *testing.T) {
 	want := []string{"control-0", "hello", "ping", "pong", "cancel", "credit", "drain",
-		"lane-offer", "lane-accept", "control-9"}
+		"lane-offer", "lane-accept", "place", "control-10"}
 	for i, name := range want {
 		require.Equal(t, name, wire.ControlKind(i).String())
 	}

@@ -211,6 +211,7 @@ func goldens() map[string][]golden {
 		"cancel":      {bare{wire.KindCancel, 65543}},
 		"credit":      {credit(1_000_000)},
 		"drain":       {bare{wire.KindDrain, 0}},
+		"place":       {bare{wire.KindPlace, 3}},
 		"lane-offer":  {lane{wire.KindLaneOffer, wire.Lane{Version: 1, RingSize: 1 << 20}}},
 		"lane-accept": {lane{wire.KindLaneAccept, wire.Lane{Version: 1, RingSize: 1 << 20}}},
 		"lane-refuse": {lane{wire.KindLaneAccept, wire.Lane{Version: 1}}},

@@ -376,7 +376,7 @@ func capabilityWords(c wire.Capabilities) string {
 	for _, known := range [...]struct {
 		bit  wire.Capabilities
 		name string
-	}{{wire.CapFiles, "files"}, {wire.CapLane, "lane"}} {
+	}{{wire.CapFiles, "files"}, {wire.CapLane, "lane"}, {wire.CapPlace, "place"}} {
 		if c&known.bit != 0 {
 			words = append(words, known.name)
 		}
