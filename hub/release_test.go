@@ -71,6 +71,7 @@ func TestRouteReleaseAfterRejoin(t *testing.T) {
 	again, err := listenAgain(t, path)
 	require.NoError(t, err)
 	defer again.Close(soon(t))
+	eventually(t, func() bool { return a.Stats().Rejoins == 1 }, "it is back")
 	require.NoError(t, a.Object("here").Resolve(soon(t))) // the first handle of this hub
 	for _, r := range routes {
 		r.Release()
