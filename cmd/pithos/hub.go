@@ -228,6 +228,10 @@ func (f *hubFlags) listen(h *hub.Hub, s *socketFlag, stdout io.Writer, log *slog
 	}
 	for i, a := range addresses {
 		failed := h.Listen(a)
+		for began := time.Now(); f.pandora && i == 0 && errors.Is(failed, transport.ErrInUse) &&
+			time.Since(began) < dying; failed = h.Listen(a) {
+			time.Sleep(dying / 100)
+		}
 		if failed != nil && i > 0 && spare {
 			err = failed
 			continue
@@ -244,6 +248,10 @@ func (f *hubFlags) listen(h *hub.Hub, s *socketFlag, stdout io.Writer, log *slog
 	}
 	return nil
 }
+
+// dying is how long a hub at Pandora's path may still take to end: Pandora's own takes its place at
+// once, and whoever starts the next one may not wait for the last.
+const dying = 2 * time.Second
 
 // clearFile removes a regular file from Pandora's path, or a link that leads to no socket, as
 // Pandora's hub does: its name says that it is for the hub's socket. A socket is left to Listen,

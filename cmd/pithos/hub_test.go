@@ -222,6 +222,21 @@ func TestHubPandoraFile(t *testing.T) {
 	}
 }
 
+// TestHubPandoraAfterAnother starts a hub where another one is about to end, and where one stays.
+func TestHubPandoraAfterAnother(t *testing.T) {
+	dir := t.TempDir()
+	path, own := filepath.Join(dir, "pandorajs_pandora_msg_hub.sock"), filepath.Join(dir, "own")
+	env := []string{"PANDORA_TMP_DIR=" + dir, socketVariable + "=" + own}
+	other, err := net.Listen("unix", path)
+	require.NoError(t, err)
+	h := startHub(t, env, nil, "--pandora")
+	require.Equal(t, 1, h.stop())
+	require.Contains(t, h.stderr.String(), "address in use by a live server")
+	time.AfterFunc(dying/20, func() { other.Close() })
+	h = startHub(t, env, []string{path, own}, "--pandora")
+	require.Zero(t, h.stop(syscall.SIGTERM))
+}
+
 // TestHubWithoutUsualPlace starts a hub where its usual place cannot be: Pandora's clients do not
 // need it, others do.
 func TestHubWithoutUsualPlace(t *testing.T) {
