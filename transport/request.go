@@ -36,7 +36,7 @@ type FrameHandler interface {
 	Frame(c *Conn, f wire.Frame) error
 }
 
-// Request is one call or oneway of the peer.
+// Request is one call or oneway of the peer. What a held one needs comes first, in two cache lines.
 type Request struct {
 	conn     *Conn
 	id       uint32
@@ -46,18 +46,19 @@ type Request struct {
 	pooled   bool // detached for a worker, recycled after it
 	replied  bool // the one reply has been made, on the loop; loop only
 	answered atomic.Bool
-	meta     wire.Meta
-	body     []byte
-	owned    []byte                     // buffer that this request owns, which body may lie in
-	files    []*os.File                 // not taken yet
-	cost     int64                      // bytes of credit to give back when it is over
-	held     int64                      // bytes charged to the connection as long as it is detached
-	deadline time.Time                  // zero: none
-	next     *Request                   // chain of the engine's table of calls inside
-	scratch  *bytebufferpool.ByteBuffer // behind a detached body
-	life     *requestCtx                // made by the first Context or by cancel; guarded by mu
-	watch    watched                    // of a held call; guarded by mu
+	cost     int64    // bytes of credit to give back when it is over
+	next     *Request // chain of the engine's table of calls inside
 	mu       sync.Mutex
+	watch    watched   // of a held call; guarded by mu
+	deadline time.Time // zero: none
+
+	held    int64 // bytes charged to the connection as long as it is detached
+	meta    wire.Meta
+	body    []byte
+	owned   []byte                     // buffer that this request owns, which body may lie in
+	files   []*os.File                 // not taken yet
+	scratch *bytebufferpool.ByteBuffer // behind a detached body
+	life    *requestCtx                // made by the first Context or by cancel; guarded by mu
 }
 
 // requestCtx is the context of a request and what ends it.
