@@ -215,11 +215,13 @@ func TestForeignPatience(t *testing.T) {
 					sent += n
 				}
 				limit := o.Limits.Outbox
+				most := limit + 64<<10 // a frame is taken whenever the socket has just taken some
 				if patience == time.Hour {
 					limit *= 4
+					most = limit
 				}
 				waiting := int(c.Stats().OutboxBytes)
-				require.LessOrEqual(t, waiting, limit)
+				require.LessOrEqual(t, waiting, most)
 				require.Greater(t, waiting, limit-300<<10, "the socket has the rest")
 				if patience == time.Hour {
 					return
