@@ -164,7 +164,10 @@ processes:
     command: [sh, -c, '`+sleeper+`']
     depends_on: db
     scale: 2
-  db: {command: [sh, -c, 'echo to stderr >&2; `+sleeper+`']}
+  db:
+    command: [sh, -c, 'echo to stderr >&2; trap "" TERM; echo pid $$;
+      until test -f go; do sleep 0.05; done']
+    stop: {window: 1m}
 `)
 	r := startDev(t, dir)
 	r.sees(`\| started in `)
@@ -178,10 +181,11 @@ processes:
 	require.Zero(t, pithos("", "ping", "-c", "1").code, "the hub is at the usual place")
 
 	r.signal(syscall.SIGTERM)
+	r.sees(`terminated: stopping; once more kills what is left`)
+	r.sees(`stopping: waiting for db`)
+	putFile(t, "", dir, "go")
 	require.Zero(t, r.wait(), r.stderr.String())
 	require.Empty(t, r.stderr.String())
-	require.Contains(t, r.output(), "terminated: stopping; once more kills what is left")
-	require.Contains(t, r.output(), "stopping: waiting for ")
 	requireDead(t, api0[0], api1[0], db[0], hub[0])
 	requireGone(t, filepath.Join(os.Getenv("XDG_RUNTIME_DIR"), "pithos", "hub.sock"))
 }
@@ -194,7 +198,7 @@ processes:
   api:
     command: [sh, -c, 'trap "" TERM; echo pid $$; while :; do sleep 0.05; done']
     ready: {exec: 'test -f go'}
-    stop: {window: 500ms}
+    stop: {window: 3s}
 `)
 	t.Setenv("NO_COLOR", "")
 	t.Setenv("TERM", "xterm")
