@@ -13,7 +13,6 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -97,7 +96,7 @@ func (d *daemonFlag) connect(ctx context.Context) (*daemon.Client, error) {
 
 // ask connects to the daemon, until a signal comes; a second one ends the process.
 func (d *daemonFlag) ask(f func(ctx context.Context, c *daemon.Client) error) error {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	ctx, stop := signal.NotifyContext(context.Background(), endings()...)
 	defer stop()
 	defer context.AfterFunc(ctx, stop)()
 	c, err := d.connect(ctx)
@@ -137,8 +136,8 @@ func newDaemon(s *socketFlag) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "daemon",
 		Short: "Be the daemon, in the foreground",
-		Long: `Runs the daemon that start, stop, ps and others talk to, until it gets SIGTERM or
-SIGINT, or exit is called; a second signal kills what is left. There is no need to call it: start
+		Long: `Runs the daemon that start, stop, ps and others talk to, until it gets SIGTERM,
+SIGINT or SIGHUP, or exit is called; a second signal kills what is left. There is no need to call it: start
 starts one in the background. It is for those who want their system to keep it running. One daemon
 listens at one socket; a second one refuses.`,
 		Example: `  pithos daemon
@@ -147,7 +146,7 @@ listens at one socket; a second one refuses.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			outlivePipes()
 			signals := make(chan os.Signal, 2)
-			signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+			signal.Notify(signals, endings()...)
 			defer signal.Stop(signals)
 			out := cmd.ErrOrStderr()
 			if file != "" {

@@ -42,8 +42,8 @@ the file FILE itself. The hub comes first, then the processes in the order of th
 what they write comes in lines that begin with their names. Processes whose files change are
 started again. --socket chooses the hub's socket where the file does not.
 
-SIGINT (Ctrl-C) and SIGTERM stop everything in reverse order; a second one kills what is left. A
-reader of its output that goes away stops everything, too.
+SIGINT (Ctrl-C), SIGTERM and SIGHUP (a terminal that is closed) stop everything in reverse order; a
+second one kills what is left. A reader of its output that goes away stops everything, too.
 When all processes have ended by themselves the application is over, and the exit code is that of
 the first that failed, or 0.`,
 		Example: `  pithos dev
@@ -54,7 +54,7 @@ the first that failed, or 0.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			outlivePipes()
 			signals := make(chan os.Signal, 2)
-			signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+			signal.Notify(signals, endings()...)
 			defer signal.Stop(signals)
 			d := dev{devFlags: f, socket: s, path: ".", signals: signals}
 			if len(args) > 0 {
@@ -176,6 +176,9 @@ func (d *dev) wait(ended <-chan error, over <-chan int, stop func()) (code int, 
 			}
 			stop()
 		case s := <-d.signals:
+			if s == syscall.SIGHUP && signals > 0 {
+				continue // a shell passes on what the kernel sends as well
+			}
 			signals++
 			if signals == 1 {
 				d.out.Note("%s: stopping; once more kills what is left", s)

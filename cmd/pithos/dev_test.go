@@ -215,6 +215,26 @@ processes:
 	requireDead(t, pid[0])
 }
 
+// TestDevHangup is told that its terminal is closed: everything stops in good order, as at Ctrl-C,
+// and does not care to be told again.
+func TestDevHangup(t *testing.T) {
+	dir := application(t, `
+name: shop
+processes:
+  api:
+    command: [sh, -c, 'trap "echo > told; exit" TERM; echo pid $$; while :; do sleep 0.05; done']
+`)
+	t.Setenv("TERM", "dumb")
+	r, _ := startDevTerminal(t, dir)
+	pid := r.sees(`(?m)^api \| pid (\d+)`)
+	r.sees(`\| started in `)
+	r.signal(syscall.SIGHUP)
+	_ = r.cmd.Process.Signal(syscall.SIGHUP) // it may have ended
+	require.Zero(t, r.wait(), r.output())
+	requireDead(t, pid[0])
+	require.FileExists(t, filepath.Join(dir, "told"))
+}
+
 func TestDevNoColor(t *testing.T) {
 	dir := application(t, "name: a\nprocesses: {x: {command: [sh, -c, 'echo hi'], restart: never}}")
 	t.Setenv("NO_COLOR", "1")

@@ -11,7 +11,6 @@ import (
 	"os"
 	"os/signal"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -49,8 +48,8 @@ pandorajs_pandora_msg_hub.sock in $PANDORA_TMP_DIR, else in the system's tempora
 loopback address and a port (0: any that is free). There are /metrics, /healthz, and with
 --pprof Go's profiles at /debug/pprof/.
 
-SIGTERM and SIGINT close it in good order: calls under way get an answer, and everything is
-sent that was queued. A second signal ends it at once.`,
+SIGTERM, SIGINT and SIGHUP close it in good order: calls under way get an answer, and everything
+is sent that was queued. A second signal ends it at once.`,
 		Example: `  pithos hub
   pithos hub --pandora
   pithos hub --socket /run/shop/hub.sock --log json
@@ -62,7 +61,7 @@ sent that was queued. A second signal ends it at once.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			outlivePipes()
 			signals := make(chan os.Signal, 2)
-			signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+			signal.Notify(signals, endings()...)
 			defer signal.Stop(signals)
 			return f.run(s, cmd.OutOrStdout(), cmd.ErrOrStderr(), signals)
 		},

@@ -65,10 +65,20 @@ var errInterrupted = errors.New("interrupted")
 // endTime is how long a verb may take to end after a signal.
 const endTime = 5 * leaveTime
 
-// interruptible runs f with a context that SIGINT and SIGTERM end. If f does not return then, since
+// endings are the signals that end a process in good order. SIGHUP, which comes when a terminal is
+// closed, is one unless it is ignored, as it is under nohup(1).
+func endings() []os.Signal {
+	s := []os.Signal{os.Interrupt, syscall.SIGTERM}
+	if !signal.Ignored(syscall.SIGHUP) {
+		s = append(s, syscall.SIGHUP)
+	}
+	return s
+}
+
+// interruptible runs f with a context that endings end. If f does not return then, since
 // nobody reads what it writes, it is left behind, and at a second signal the process ends at once.
 func interruptible(cmd *cobra.Command, f func(context.Context) error) error {
-	ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
+	ctx, stop := signal.NotifyContext(cmd.Context(), endings()...)
 	defer stop()
 	ended := make(chan error, 1)
 	go func() { ended <- f(ctx) }()

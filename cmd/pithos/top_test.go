@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -178,6 +179,26 @@ func TestTopTerminal(t *testing.T) {
 	})
 	_, err = term.Write([]byte("q"))
 	require.NoError(t, err)
+	require.NoError(t, cmd.Wait())
+	<-copied
+	require.True(t, strings.HasSuffix(screen.text(), leaveScreen))
+}
+
+// TestTopHangup ends top from outside: the terminal is as it was.
+func TestTopHangup(t *testing.T) {
+	serveHub(t)
+	cmd := process(t, "top", "--interval", "100ms")
+	term, err := pty.StartWithSize(cmd, &pty.Winsize{Rows: 24, Cols: 100})
+	require.NoError(t, err)
+	defer term.Close()
+	var screen recording
+	copied := make(chan struct{})
+	go func() {
+		_, _ = io.Copy(&screen, term) // ends with an error when the other end is closed
+		close(copied)
+	}()
+	await(t, func() bool { return strings.Contains(screen.text(), "m METHODS") })
+	require.NoError(t, cmd.Process.Signal(syscall.SIGHUP))
 	require.NoError(t, cmd.Wait())
 	<-copied
 	require.True(t, strings.HasSuffix(screen.text(), leaveScreen))
