@@ -137,9 +137,9 @@ func newDaemon(s *socketFlag) *cobra.Command {
 		Use:   "daemon",
 		Short: "Be the daemon, in the foreground",
 		Long: `Runs the daemon that start, stop, ps and others talk to, until it gets SIGTERM,
-SIGINT or SIGHUP, or exit is called; a second signal kills what is left. There is no need to call it: start
-starts one in the background. It is for those who want their system to keep it running. One daemon
-listens at one socket; a second one refuses.`,
+SIGINT or SIGHUP, or exit is called; a second signal kills what is left. There is no need to call
+it: start starts one in the background. It is for those who want their system to keep it running.
+One daemon listens at one socket; a second one refuses.`,
 		Example: `  pithos daemon
   pithos daemon --daemon /run/shop/daemon.sock --log json`,
 		Args: cobra.NoArgs,
