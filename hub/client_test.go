@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -81,7 +82,7 @@ func object(name, tag string) hub.Selector {
 // eventually waits until ok is true.
 func eventually(t testing.TB, ok func() bool, what string) {
 	t.Helper()
-	for end := time.Now().Add(20 * time.Second); !ok(); time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(patience); !ok(); time.Sleep(time.Millisecond) {
 		require.True(t, time.Now().Before(end), "not in time: %s", what)
 	}
 }
@@ -430,10 +431,10 @@ func TestCancelGoesThrough(t *testing.T) {
 func TestCancelOfManyGoesThrough(t *testing.T) {
 	h, path := start(t, hub.Options{})
 	a, b, c := join(t, path, "a"), join(t, path, "b"), join(t, path, "c")
-	inside, ends := make(chan struct{}, 2), make(chan error, 2)
+	inside, ends := make(chan string, 100), make(chan error, 100)
 	for _, p := range []*hub.Client{b, c} {
 		publish(t, p, "job", "", func(r *transport.Request) {
-			inside <- struct{}{}
+			inside <- string(r.Method())
 			<-r.Context().Done()
 			ends <- context.Cause(r.Context())
 		})
@@ -443,29 +444,28 @@ func TestCancelOfManyGoesThrough(t *testing.T) {
 	node := dial(t, path).online(`{"appName":"node"}`)
 	require.Equal(t, success, node.reply(node.send(`{"action":"PANDORA_HUB_ACTION_PUBLISH_UP",`+
 		`"data":{"data":{"selector":{"objectName":"job"}}}}`)))
-	began := func() {
-		<-inside
-		<-inside
-		node.next()
+	began := func(method string) { // by all of them
+		for n := 0; n < 2; {
+			if <-inside == method {
+				n++
+			}
+		}
+		heard(node, method)
 	}
 
 	ctx, cancel := context.WithCancel(context.Background())
 	go func() {
-		began()
+		began("canceled")
 		cancel()
 	}()
-	_, err := a.Object("job").CallAll(ctx, hub.Message{Method: "m"})
+	_, err := a.Object("job").CallAll(ctx, hub.Message{Method: "canceled"})
 	require.ErrorIs(t, err, context.Canceled)
 	for range 2 {
 		require.ErrorIs(t, <-ends, context.Canceled)
 	}
 	eventually(t, func() bool { return h.Stats().Pending == 0 }, "nothing is under way")
 
-	ctx, cancel = context.WithTimeout(context.Background(), 200*time.Millisecond)
-	defer cancel()
-	_, err = a.Object("job").CallAll(ctx, hub.Message{Method: "m"})
-	require.ErrorIs(t, err, context.DeadlineExceeded)
-	began()
+	heard(node, timesOut(t, a.Object("job"), inside))
 	for range 2 {
 		require.Error(t, <-ends)
 	}
@@ -475,10 +475,10 @@ func TestCancelOfManyGoesThrough(t *testing.T) {
 	require.NoError(t, err)
 	ended := make(chan error, 1)
 	go func() {
-		_, err := lost.Object("job").CallAll(context.Background(), hub.Message{Method: "m"})
+		_, err := lost.Object("job").CallAll(context.Background(), hub.Message{Method: "lost"})
 		ended <- err
 	}()
-	began()
+	began("lost")
 	ctx, cancel = context.WithCancel(context.Background())
 	cancel()
 	_ = lost.Close(ctx)
@@ -487,6 +487,35 @@ func TestCancelOfManyGoesThrough(t *testing.T) {
 		require.Error(t, <-ends)
 	}
 	eventually(t, func() bool { return h.Stats().Pending == 0 }, "its end ends them, too")
+}
+
+// timesOut calls all whom a route leads to with more and more time until it is enough for two to get
+// inside, and returns the method of that call.
+func timesOut(t *testing.T, r *hub.Route, inside <-chan string) string {
+	t.Helper()
+	for wait := 200 * time.Millisecond; ; wait *= 2 {
+		ctx, cancel := context.WithTimeout(context.Background(), wait)
+		_, err := r.CallAll(ctx, hub.Message{Method: wait.String()})
+		cancel()
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+		n := 0
+		for len(inside) > 0 {
+			if <-inside == wait.String() {
+				n++
+			}
+		}
+		if n == 2 {
+			return wait.String()
+		}
+		require.Less(t, wait, patience)
+	}
+}
+
+// heard reads what comes to a peer until it is a call of that method.
+func heard(r *raw, method string) {
+	for body := ""; !strings.Contains(body, `"propertyName":"`+method+`"`); {
+		_, body = r.next()
+	}
 }
 
 // Calls of a call to many that wait for their provider's credit are taken back, too.

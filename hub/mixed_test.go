@@ -138,7 +138,7 @@ func TestABatchOfBothKinds(t *testing.T) {
 	node.publishes("job")
 	lost.publishes("job")
 	a := dial(t, path)
-	id := a.up(fmt.Sprintf(forJob, "wait", `,"broadcast":true,"timeout":200`))
+	id := a.up(fmt.Sprintf(forJob, "wait", `,"broadcast":true,"timeout":2000`))
 	<-w.inside
 	<-w.inside
 	down, _ := node.next()
@@ -168,7 +168,7 @@ func TestABatchOfBothKinds(t *testing.T) {
 			ended[r.Error.Message]++
 		}
 	}
-	require.Equal(t, map[string]int{"null": 1, "well": 1, "target no response in 200ms": 1,
+	require.Equal(t, map[string]int{"null": 1, "well": 1, "target no response in 2000ms": 1,
 		"target disconnected before it answered": 2}, ended)
 }
 

@@ -10,7 +10,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -208,7 +207,7 @@ func TestRefusedIsNotCopied(t *testing.T) {
 			eventually(t, func() bool { return peerNamed(t, h, "sluggard").Queued == 4 }, "4 wait")
 			const n, size = 500, 15_000
 			m := hub.Message{Method: "m", Payload: make([]byte, size)}
-			ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+			ctx, cancel := context.WithTimeout(context.Background(), patience)
 			defer cancel()
 			sent := uint64(0)
 			drop := func() { // one at a time, so that nothing piles up on the way

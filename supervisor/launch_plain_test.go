@@ -15,14 +15,17 @@ import (
 func TestPlainLauncher(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "log")
 	sh := func(name, script string) Spec {
-		s := Spec{Name: name, Command: "sh", Args: []string{"-c", script}}
-		s.Stop.Window = 100 * time.Millisecond
-		return s
+		return Spec{Name: name, Command: "sh", Args: []string{"-c", script}}
 	}
 	web, crash := sh("web", "echo hello; exec sleep 1000"), sh("crash", "exit 3")
 	web.Log.File, web.Limits.CPU = file, 1
 	crash.Restart.Mode = RestartNever
-	stubborn := sh("stubborn", "trap '' TERM; while :; do sleep 0.01; done")
+	web.Stop.Window = time.Minute // no SIGKILL
+	deaf := filepath.Join(t.TempDir(), "deaf")
+	stubborn := sh("stubborn", "trap '' TERM; : >"+deaf+"; while :; do sleep 0.01; done")
+	stubborn.Stop.Window = 100 * time.Millisecond
+	stubborn.Ready.Interval = 5 * time.Millisecond
+	stubborn.Ready.Probe = func(context.Context) error { _, err := os.Stat(deaf); return err }
 	s, err := New(Options{launcher: &host{launcher: newPlainLauncher()}}, web, crash, stubborn)
 	require.NoError(t, err)
 	events := s.Subscribe(Filter{Events: true})

@@ -47,14 +47,18 @@ type sink struct {
 	lost  int    // guarded by mu; as the markers count them
 	text  []byte // guarded by mu
 	slow  time.Duration
-	err   error // guarded by mu
-	asked int   // guarded by mu
+	hold  chan struct{} // nil, or nothing is taken before it is closed
+	err   error         // guarded by mu
+	asked int           // guarded by mu
 }
 
 var marker = regexp.MustCompile(`^(\d+) lines \(\d+ bytes\) lost`)
 
 func (s *sink) take(lines []supervisor.Line) error {
 	time.Sleep(s.slow)
+	if s.hold != nil {
+		<-s.hold
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.asked++
@@ -83,11 +87,21 @@ func TestR28EveryLineIsWrittenOrCounted(t *testing.T) {
 	for _, full := range []supervisor.FullPolicy{supervisor.Drop, supervisor.Block} {
 		t.Run(full.String(), func(t *testing.T) {
 			s := &sink{slow: 5 * time.Millisecond}
+			if full == supervisor.Drop {
+				s.hold = make(chan struct{})
+			}
 			spec := as("flood", "flood", strconv.Itoa(chunks))
 			spec.Restart.Mode = supervisor.RestartNever
 			spec.Log.Full = full
 			spec.Log.Queue = 64 << 10
 			r := start(t, supervisor.Options{Sink: s.take}, spec)
+			if s.hold != nil {
+				require.Eventually(t, func() bool {
+					procs, err := r.Snapshot(r.ctx())
+					return err == nil && procs[0].LogLost > 0
+				}, patience, time.Millisecond)
+				close(s.hold)
+			}
 			require.NoError(t, r.Wait(r.ctx()))
 			procs, err := r.Snapshot(r.ctx())
 			require.NoError(t, err)
@@ -196,10 +210,11 @@ func TestLongLines(t *testing.T) {
 // A subscriber that does not read holds up nobody, and learns how much it missed.
 func TestSlowSubscriber(t *testing.T) {
 	s := &sink{}
-	spec := once("web", "sleep 0.2; "+hundred)
-	r := start(t, supervisor.Options{Sink: s.take}, spec)
-	slow := r.Subscribe(supervisor.Filter{Lines: true, Buffer: 10, Processes: []string{"web"}})
-	other := r.Subscribe(supervisor.Filter{Lines: true, Events: true, Processes: []string{"x"}})
+	sup, err := supervisor.New(supervisor.Options{Sink: s.take}, once("web", hundred))
+	require.NoError(t, err)
+	slow := sup.Subscribe(supervisor.Filter{Lines: true, Buffer: 10, Processes: []string{"web"}})
+	other := sup.Subscribe(supervisor.Filter{Lines: true, Events: true, Processes: []string{"x"}})
+	r := run(t, sup)
 	require.NoError(t, r.Wait(r.ctx()))
 	require.Eventually(t, func() bool {
 		s.mu.Lock()

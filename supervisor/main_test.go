@@ -51,7 +51,7 @@ func must(err error) {
 }
 
 // supervise runs the processes in the environment variable SPECS until SIGTERM; a second one kills.
-// It prints what Start returned, and the end.
+// It prints what Start returned, that it was told to end, and the end.
 func supervise([]string) {
 	var specs []supervisor.Spec
 	must(json.Unmarshal([]byte(os.Getenv("SPECS")), &specs))
@@ -62,6 +62,7 @@ func supervise([]string) {
 	signal.Notify(signals, syscall.SIGTERM)
 	go func() {
 		<-signals
+		fmt.Println("interrupted")
 		cancel()
 		<-signals
 		s.Kill()
@@ -105,9 +106,8 @@ func notify(args []string) {
 	select {}
 }
 
-// stubborn ignores what asks it to end, and says so.
+// stubborn ignores what asks it to end, and is ready when it does.
 func stubborn([]string) {
 	signal.Ignore(syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
-	fmt.Println("stubborn")
-	select {}
+	notify([]string{"READY=1"})
 }

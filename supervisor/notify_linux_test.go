@@ -1,6 +1,8 @@
 package supervisor_test
 
 import (
+	"os"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -69,12 +71,15 @@ func TestNotifyStopping(t *testing.T) {
 // The leader of a daemon ends when it has started the real process, which it named.
 func TestNotifyMainPID(t *testing.T) {
 	inner := notifying("daemon", "MAINPID=ITSELF\nREADY=1")
-	daemon := sh("daemon", "setsid "+inner.Command+" '"+inner.Args[0]+"' & sleep 0.3")
+	leave := filepath.Join(t.TempDir(), "leave")
+	daemon := sh("daemon", "setsid "+inner.Command+" '"+inner.Args[0]+"' & "+
+		"while ! test -f "+leave+"; do sleep 0.02; done")
 	daemon.Env, daemon.Ready = inner.Env, inner.Ready
 	daemon.Restart.Mode = supervisor.RestartNever
 	r := start(t, supervisor.Options{}, daemon)
 	require.NoError(t, r.Start(r.ctx()))
 	leader := r.status("daemon", 0).PID
+	require.NoError(t, os.WriteFile(leave, nil, 0o600))
 	require.Eventually(t, func() bool { return r.status("daemon", 0).PID != leader }, patience,
 		time.Millisecond)
 	s := r.status("daemon", 0)
@@ -83,6 +88,7 @@ func TestNotifyMainPID(t *testing.T) {
 	s = r.eventually("daemon", 0, supervisor.Failed)
 	require.Equal(t, "killed by SIGKILL", s.Exit.Reason)
 
+	require.NoError(t, os.Remove(leave))
 	require.NoError(t, r.Start(r.ctx()))
 	require.NoError(t, r.Stop(r.ctx()))
 	require.Equal(t, "SIGTERM", r.status("daemon", 0).Exit.Signal, "it needs no SIGKILL")

@@ -54,6 +54,8 @@ func TestExecProbe(t *testing.T) {
 	require.ErrorContains(t, r.Start(r.ctx()),
 		"web#0: failed: not ready within 2s: sh: exit status 3: not open")
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "open"), nil, 0o600))
+	web.Ready.Window = patience
+	require.NoError(t, r.Apply(r.ctx(), web))
 	require.NoError(t, r.Start(r.ctx()))
 	require.Equal(t, supervisor.Ready, r.status("web", 0).State)
 

@@ -74,6 +74,13 @@ func (s *supervising) line() string {
 	return s.lines.Text()
 }
 
+// interrupt tells it to end, and waits until it has heard.
+func (s *supervising) interrupt() {
+	s.t.Helper()
+	require.NoError(s.t, s.cmd.Process.Signal(unix.SIGTERM))
+	require.Equal(s.t, "interrupted", s.line())
+}
+
 func (s *supervising) kill() {
 	s.t.Helper()
 	require.NoError(s.t, s.cmd.Process.Kill())
@@ -112,7 +119,8 @@ func TestR23SupervisorKilled(t *testing.T) {
 	mark := mark(t)
 	s := superviseSpecs(t, nastySpecs(mark)...)
 	require.Equal(t, "started <nil>", s.line())
-	require.Greater(t, len(marked(mark)), 20)
+	require.Eventually(t, func() bool { return len(marked(mark)) > 20 }, patience,
+		5*time.Millisecond, "all of them run")
 	killed := time.Now()
 	s.kill()
 	require.Eventually(t, func() bool { return len(marked(mark)) == 0 }, 20*time.Second,
@@ -137,7 +145,7 @@ func TestR23Stopped(t *testing.T) {
 	mark := mark(t)
 	s := superviseSpecs(t, nastySpecs(mark)...)
 	require.Equal(t, "started <nil>", s.line())
-	require.NoError(t, s.cmd.Process.Signal(unix.SIGTERM))
+	s.interrupt()
 	require.Equal(t, "ended <nil>", s.line())
 	require.Empty(t, marked(mark))
 }

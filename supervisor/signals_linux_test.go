@@ -22,11 +22,13 @@ func TestR22ReusedPid(t *testing.T) {
 	mark := mark(t)
 	// The leader ends and leaves a process that takes no notice of SIGTERM.
 	left := "trap \"\" TERM; sleep " + mark + " & wait; sleep " + mark
-	spec := once("web", "setsid sh -c '"+left+"' & exec sleep 0.2")
-	spec.Stop.Window = time.Second
+	leave := filepath.Join(t.TempDir(), "leave")
+	spec := once("web", "setsid sh -c '"+left+"' & while ! test -f "+leave+"; do sleep 0.02; done")
+	spec.Stop.Window = 2 * time.Second
 	r := start(t, supervisor.Options{}, spec)
 	require.NoError(t, r.Start(r.ctx()))
 	pid := r.status("web", 0).PID
+	require.NoError(t, os.WriteFile(leave, nil, 0o600))
 	r.eventually("web", 0, supervisor.Stopping) // it is ended and reaped, its rest not
 	stranger := takePid(t, pid)
 	if stranger == nil {
@@ -62,6 +64,7 @@ func takePid(t *testing.T, pid int) *exec.Cmd {
 func TestR24KillsTheGroup(t *testing.T) {
 	mark := mark(t)
 	stubborn := as("stubborn", "stubborn", mark)
+	stubborn.Ready.Notify = true // when it is stubborn
 	group := sh("group", "trap '' TERM; setsid sh -c 'trap \"\" TERM; sleep "+mark+" & sleep "+mark+
 		"; sleep "+mark+"' & sleep "+mark+" & wait; sleep "+mark)
 	stubborn.Stop.Window, group.Stop.Window = 200*time.Millisecond, 200*time.Millisecond
@@ -79,10 +82,11 @@ func TestR24KillsTheGroup(t *testing.T) {
 func TestR24SecondInterrupt(t *testing.T) {
 	mark := mark(t)
 	stubborn := as("stubborn", "stubborn", mark)
+	stubborn.Ready.Notify = true // when it is stubborn
 	stubborn.Stop.Window = time.Hour
 	s := superviseSpecs(t, stubborn)
 	require.Equal(t, "started <nil>", s.line())
-	require.NoError(t, s.cmd.Process.Signal(unix.SIGTERM))
+	s.interrupt()
 	require.Never(t, func() bool { return len(marked(mark)) == 0 }, 100*time.Millisecond,
 		10*time.Millisecond)
 	require.NoError(t, s.cmd.Process.Signal(unix.SIGTERM))

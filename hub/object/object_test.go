@@ -19,9 +19,12 @@ import (
 	"github.com/pithos-ipc/pithos/wire"
 )
 
+// patience bounds what takes no time, on a machine that does much else.
+const patience = time.Minute
+
 // soon is a context that ends long before the test would.
 func soon(t testing.TB) context.Context {
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	t.Cleanup(cancel)
 	return ctx
 }
@@ -53,7 +56,7 @@ func hubAt(t testing.TB) (path string, a, b *hub.Client) {
 
 func eventually(t testing.TB, ok func() bool, what string) {
 	t.Helper()
-	for end := time.Now().Add(20 * time.Second); !ok(); time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(patience); !ok(); time.Sleep(time.Millisecond) {
 		require.True(t, time.Now().Before(end), "not in time: %s", what)
 	}
 }

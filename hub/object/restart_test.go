@@ -182,7 +182,7 @@ func (p pandora) send(body string) {
 
 // next reads the body of a frame, and its id.
 func (p pandora) next() (uint32, string) {
-	require.NoError(p.t, p.conn.SetReadDeadline(time.Now().Add(20*time.Second)))
+	require.NoError(p.t, p.conn.SetReadDeadline(time.Now().Add(patience)))
 	head := make([]byte, 9)
 	_, err := io.ReadFull(p.conn, head)
 	require.NoError(p.t, err)

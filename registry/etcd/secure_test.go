@@ -115,7 +115,7 @@ func TestTLS(t *testing.T) {
 // TestAuth has a user who may write the keys of services, and simple tokens, which end with the
 // server.
 func TestAuth(t *testing.T) {
-	s := etcdtest.Start(t)
+	s := etcdtest.Start(t, "--bcrypt-cost", "4") // a password takes no time
 	c := operator(t, s.Endpoint())
 	ctx := soon(t)
 	for _, user := range []string{"root", "shop"} {
@@ -146,7 +146,7 @@ func TestAuth(t *testing.T) {
 	require.NoError(t, err)
 	defer root.Close()
 	lost := key(t, root, "a", nil)
-	_, err = root.Revoke(ctx, lost)
+	_, err = root.Revoke(soon(t), lost)
 	require.NoError(t, err)
 	key(t, root, "a", func(lease clientv3.LeaseID) bool { return lease != lost })
 

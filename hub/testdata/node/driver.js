@@ -41,7 +41,7 @@ class Play {
     const { HubClient } = load('hub-v' + this.version());
     const c = new HubClient({ location: location || { appName: this.name('app') }, logger: quiet });
     this.clients.push(c);
-    await this.within(4000, c.start(), 'start of a client');
+    await this.within(20000, c.start(), 'start of a client');
     return c;
   }
 
@@ -50,7 +50,7 @@ class Play {
     const f = new (lib.HubFacade || lib.Facade)();
     f.setup({ location: location || { appName: this.name('app') }, logger: quiet });
     this.clients.push(f.getHubClient());
-    await this.within(4000, f.start(), 'start of a facade');
+    await this.within(20000, f.start(), 'start of a facade');
     return f;
   }
 
@@ -58,7 +58,7 @@ class Play {
   async raw(location, options) {
     const p = new Raw();
     this.raws.push(p);
-    await this.within(4000, p.connect(options), 'connecting');
+    await this.within(20000, p.connect(options), 'connecting');
     if (location) assert.deepEqual(await p.online(location), { success: true });
     return p;
   }
@@ -75,7 +75,7 @@ class Play {
     this.children.push(child);
     const told = [];
     child.on('message', (m) => told.push(m));
-    child.hears = (what) => this.until(() => told.includes(what), 4000, 'child to say ' + what);
+    child.hears = (what) => this.until(() => told.includes(what), 20000, 'child to say ' + what);
     await child.hears('ready');
     return child;
   }

@@ -10,7 +10,7 @@ async function bystanders(t) {
   const a = await t.client(), b = await t.client();
   const remote = { clientId: b.getLocation().clientId };
   return async (what) => {
-    const r = await t.within(4000, a.invoke(remote, 'echo', { data: what }), 'a call after ' + what);
+    const r = await t.within(20000, a.invoke(remote, 'echo', { data: what }), 'a call after ' + what);
     t.assert.equal(r.data.echo.data, what);
   };
 }
@@ -122,7 +122,7 @@ module.exports = {
     for (let n = 0; n < 96; n++) s.send({ appName: app }, 'x', { data: n + ':' + 'k'.repeat(65536) });
     for (let n = 0; n < 10; n++) await check(n);
     p.socket.resume();
-    await t.until(() => p.downs().length === 96, 6000, '96 messages');
+    await t.until(() => p.downs().length === 96, 20000, '96 messages');
     p.downs().forEach((f, n) => t.assert.ok(f.data.data.startsWith(n + ':k')));
   },
 
@@ -177,7 +177,7 @@ module.exports = {
       await check('round ' + round);
     }
     const a = await t.client();
-    await t.until(async () => !(await a.multipleInvoke({ appName }, 'echo', {})), 4000, 'nobody');
+    await t.until(async () => !(await a.multipleInvoke({ appName }, 'echo', {})), 20000, 'nobody');
   },
 
   async 'messages of every size'(t) {

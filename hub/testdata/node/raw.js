@@ -84,7 +84,7 @@ class Raw extends EventEmitter {
   invoke(message, ms) { return this.reply(this.up(message), ms); }
 
   // wait resolves with the first frame that was or will be, for which holds is true
-  wait(holds, ms = 4000, what = 'a frame') {
+  wait(holds, ms = 20000, what = 'a frame') {
     return new Promise((done, fail) => {
       const end = (settle, x) => {
         clearTimeout(timer);
@@ -109,7 +109,7 @@ class Raw extends EventEmitter {
   downs() { return this.frames.filter((f) => f.action === action('MSG_DOWN')); }
 
   down(holds = () => true) {
-    return this.wait((f) => f.action === action('MSG_DOWN') && holds(f.data), 4000, 'message');
+    return this.wait((f) => f.action === action('MSG_DOWN') && holds(f.data), 20000, 'message');
   }
 
   // answer replies to the frame of a message; serve does so to all, with what fn makes of them
@@ -122,7 +122,7 @@ class Raw extends EventEmitter {
     return this;
   }
 
-  ended(ms = 4000) {
+  ended(ms = 20000) {
     if (this.gone) return Promise.resolve();
     return new Promise((done, fail) => {
       const timer = setTimeout(() => fail(new Error(`still connected after ${ms} ms`)), ms);

@@ -262,7 +262,7 @@ module.exports = {
       t.assert.equal(r.success, false);
       t.assert.equal(r.error.name, 'MessengerRequestTimeoutError');
       t.assert.equal(r.error.message, `target no response in ${shown}ms`);
-      t.assert.ok(took >= least && took < least + 2500, `${text} took ${took} ms`);
+      t.assert.ok(took >= least && took < least + 15000, `${text} took ${took} ms`);
     }));
     const long = ['2147483648', '1e12', '1e999', 'null', '0', '""', '"Infinity"'].map((text) =>
       a.up(`{"remote":${j(remote)},"needReply":true,"timeout":${text}}`));
@@ -276,14 +276,14 @@ module.exports = {
     const app = t.name('a'), a = await t.raw(), host = { appName: 'me', extra: [1] };
     const mute = await t.raw({ appName: app }), dead = await t.raw({ appName: app });
     (await t.raw({ appName: app })).serve(() => 'here');
-    const id = a.up({ remote: { appName: app }, broadcast: 1, needReply: 1, timeout: 300, host });
+    const id = a.up({ remote: { appName: app }, broadcast: 1, needReply: 1, timeout: 2000, host });
     await dead.down();
     dead.socket.destroy();
     const r = await a.reply(id);
     t.assert.deepEqual([r.success, r.remote, r.batchReply.length], [true, host, 3]);
     t.assert.equal(r.batchReply.filter((x) => x === 'here').length, 1);
     t.assert.deepEqual(r.batchReply.map((x) => x.error && x.error.message).sort().slice(0, 2),
-      ['target disconnected before it answered', 'target no response in 300ms']);
+      ['target disconnected before it answered', 'target no response in 2000ms']);
     mute.answer(await mute.down(), 'late');
     await a.online({ appName: t.name('x') });
     t.assert.equal(a.frames.length, 2);
@@ -353,7 +353,7 @@ module.exports = {
     await all[0].unpublish(o);
     t.assert.deepEqual([await who(o), await who(location)], ['1,2', '0,1,2']);
     all[1].socket.destroy();
-    await t.until(async () => await who(o) === '2', 4000, 'one being gone');
+    await t.until(async () => await who(o) === '2', 20000, 'one being gone');
     await all[2].offline();
     t.assert.deepEqual([await who(o), await who(location)], ['nobody', '0']);
   },
@@ -387,7 +387,7 @@ module.exports = {
     await both.unpublish({ objectName: name, objectTag: 'v1' });
     one.socket.destroy();
     await t.until(async () => await who({ objectName: name, objectTag: 'v1' }) === 'null,plain',
-      4000, 'the stand-ins');
+      20000, 'the stand-ins');
     t.assert.equal(await who({ objectName: name, objectTag: 'v2' }), 'both', 'the other tag stays');
   },
 
