@@ -489,8 +489,8 @@ func TestCancelOfManyGoesThrough(t *testing.T) {
 	eventually(t, func() bool { return h.Stats().Pending == 0 }, "its end ends them, too")
 }
 
-// timesOut calls all whom a route leads to with more and more time until it is enough for two to get
-// inside, and returns the method of that call.
+// timesOut calls all of a route, with more and more time until it is enough for two to get inside,
+// and returns the method of that call.
 func timesOut(t *testing.T, r *hub.Route, inside <-chan string) string {
 	t.Helper()
 	for wait := 200 * time.Millisecond; ; wait *= 2 {
