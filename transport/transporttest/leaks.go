@@ -16,7 +16,7 @@ import (
 )
 
 // leakWait is how long things that end by themselves are waited for.
-const leakWait = 3 * time.Second
+const leakWait = 20 * time.Second
 
 // VerifyNoLeaks runs the tests of m and exits; it fails when they leave a goroutine or a descriptor
 // behind. It is for TestMain.
@@ -37,9 +37,14 @@ func VerifyNoLeaks(m *testing.M) {
 // neighbours it would see.
 func CheckLeaks(t testing.TB) {
 	t.Helper()
+	checkLeaks(t, leakWait)
+}
+
+func checkLeaks(t testing.TB, wait time.Duration) {
+	t.Helper()
 	before := snapshot()
 	t.Cleanup(func() {
-		if left := before.leaks(leakWait); left != "" {
+		if left := before.leaks(wait); left != "" {
 			t.Error(left)
 		}
 	})

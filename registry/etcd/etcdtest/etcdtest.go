@@ -17,6 +17,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
@@ -178,12 +179,19 @@ func start(t testing.TB, path string, n int, args []string) ([]*Server, error) {
 	return servers, nil
 }
 
-// free returns an address that nobody listens at.
+// free returns an address that nobody listens at. Its port is below those that systems give to
+// outgoing connections, one of which could have it while a server is down.
 func free(t testing.TB) string {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	defer l.Close()
-	return l.Addr().String()
+	t.Helper()
+	for range 100 {
+		l, err := net.Listen("tcp", fmt.Sprint("127.0.0.1:", 16_000+rand.IntN(16_000)))
+		if err == nil {
+			defer l.Close()
+			return l.Addr().String()
+		}
+	}
+	require.Fail(t, "no free port")
+	return ""
 }
 
 // Endpoint is where clients connect: host:port.
