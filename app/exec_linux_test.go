@@ -25,12 +25,12 @@ processes:
     ready:
       exec: [sh, -c, 'setsid sleep 1000 & echo $! >> pids; echo a; echo $WORD >&2; test -f x']
       interval: 10ms
-      window: 1s
+      window: 3s
 `))
 	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
 	defer cancel()
 	require.ErrorContains(t, a.Supervisor().Start(ctx),
-		"not ready within 1s: sh: exit status 1: not yet")
+		"not ready within 3s: sh: exit status 1: not yet")
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "x"), nil, 0o600))
 	require.NoError(t, a.Supervisor().Start(ctx))
 	pids, err := os.ReadFile(filepath.Join(dir, "pids"))

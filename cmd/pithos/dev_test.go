@@ -289,6 +289,7 @@ func TestDevHubKilled(t *testing.T) {
 	r := startDev(t, dir)
 	first := r.sees(`hub: ready, pid (\d+)`)
 	r.sees(`started in`)
+	await(t, func() bool { return strings.Count(r.output(), "| pid ") == 2 }) // later than ready
 	pid, err := strconv.Atoi(first[0])
 	require.NoError(t, err)
 	require.NoError(t, syscallKill(pid))
@@ -410,9 +411,10 @@ processes:
 	r := startDev(t, dir)
 	r.sees(`started in`)
 	r.sees(`x   \| pid \d+ one`)
+	r.sees(`y   \| pid \d+`)
 	putFile(t, "2", dir, "x.conf")
 	r.sees(`x.conf changed: restarting x`)
-	await(t, func() bool { return strings.Count(r.output(), "x   | pid") == 2 })
+	await(t, func() bool { return strings.Count(r.output(), "x   | pid") >= 2 })
 
 	putFile(t, strings.Replace(text, "one", "two", 1), dir, "pithos.yaml")
 	r.sees(`pithos.yaml changed: added none, changed x, removed none`)

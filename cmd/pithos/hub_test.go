@@ -281,7 +281,7 @@ func TestHubStuckReader(t *testing.T) {
 	require.NoError(t, err)
 	began := time.Now()
 	require.Zero(t, h.stop(syscall.SIGTERM))
-	require.Less(t, time.Since(began), 9*time.Second, "2 s, where nothing disturbs")
+	require.Less(t, time.Since(began), 40*time.Second, "2 s, where nothing disturbs")
 	require.Contains(t, h.stderr.String(), "not everything was finished")
 }
 

@@ -147,7 +147,7 @@ func flood(ctx context.Context, t *testing.T, c *hub.Client) (sent int) {
 	require.NoError(t, route.Resolve(ctx))
 	for body := make([]byte, sinkBody); sent < 6000; sent++ {
 		soon, cancel := context.WithCancel(ctx) // a deadline would hold for what waits, too
-		late := time.AfterFunc(time.Second, cancel)
+		late := time.AfterFunc(3*time.Second, cancel)
 		err := route.Send(soon, hub.Message{Method: strconv.Itoa(sent), Payload: body})
 		late.Stop()
 		cancel()

@@ -336,7 +336,7 @@ func TestCallErrors(t *testing.T) {
 		{"mat.abs", `no object "mat": there are math`},
 		{"math.bas", `object math has no method "bas": there are abs, wait, wild`},
 		{"math.abs", "math.abs: abs wants a number"},
-		{"math.wait --timeout 50ms", "math.wait: no result within 50ms"},
+		{"math.wait --timeout 1s", "math.wait: no result within 1s"},
 		{"math.abs --timeout 0s", "--timeout 0s: want more than 0"},
 		{"math.abs --selector appName=other", `object "math" is there, but nobody provides it ` +
 			`who is {"appName":"other"}`},
