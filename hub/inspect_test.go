@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"reflect"
+	"runtime"
 	"sync"
 	"testing"
 
@@ -36,6 +37,7 @@ func TestInspectWhilePeersComeAndGo(t *testing.T) {
 				case <-stop:
 					return
 				default:
+					runtime.Gosched() // or one processor is never let go before its time is over
 				}
 				there = append(there, provide(t, c, fmt.Sprint("goes-", k, n%100)))
 				if len(there) > 50 {
