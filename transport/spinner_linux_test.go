@@ -95,8 +95,7 @@ func TestR21NoSpinWhereItIsInVain(t *testing.T) {
 // Spins that pay give the processor away, too, now and then: a thread that waits for it, to stop
 // the world for one, would else wait for the end of a time slice.
 func TestSpinsThatPayYield(t *testing.T) {
-	var s spinner
-	s.init(time.Hour)
+	s := spinner{budget: int64(time.Hour)} // init gives none to a single processor
 	for i := range 3 * paces[overRing].hits {
 		require.True(t, s.again(overRing))
 		s.active()
