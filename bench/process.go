@@ -13,9 +13,9 @@ import (
 )
 
 const (
-	startTimeout = 10 * time.Second
-	askTimeout   = 20 * time.Second
-	stopTimeout  = 5 * time.Second
+	startTimeout = 30 * time.Second
+	askTimeout   = 30 * time.Second
+	stopTimeout  = 20 * time.Second
 )
 
 // process is a child, seen from the run.

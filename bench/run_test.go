@@ -94,7 +94,7 @@ func TestRunEndsWithItsContext(t *testing.T) {
 	r, err := Run(ctx, Options{Rows: []string{rowPlain}, Duration: time.Minute})
 	require.ErrorIs(t, err, context.DeadlineExceeded)
 	require.NotNil(t, r)
-	require.Less(t, time.Since(began), 10*time.Second)
+	require.Less(t, time.Since(began), 30*time.Second, "the run would take minutes")
 }
 
 func TestRunReportsRowsThatFail(t *testing.T) {

@@ -27,6 +27,8 @@ type machine struct {
 	tried   [2]int         // numbers of oneways used
 	credit  [2]int64       // bytes that each side could send at first
 	log     []string       // what came of each step
+	bytes   int            // of payloads that may still be sent
+	waits   time.Duration  // that oneways may still wait for room
 
 	disturbed bool    // the connection was ended, by either side or beneath
 	drained   [2]bool // the side was asked for no new calls
@@ -47,7 +49,8 @@ type parked struct {
 // was a matter of chance.
 func run(t testing.TB, h *harbour, g *transport.Group, e engine, p program) []string {
 	before := takeCensus(t)
-	m := &machine{t: t, setup: p.setup, pool: transport.NewPool(2, 4)}
+	m := &machine{t: t, setup: p.setup, pool: transport.NewPool(2, 4), bytes: maxBytes,
+		waits: maxWaits}
 	o := p.setup.options()
 	if p.setup&setupOwn == 0 {
 		o.Group = g
@@ -116,9 +119,13 @@ func (m *machine) step(s step) {
 			m.step(step{op: opPing, side: s.side}) // the pong comes when the drain has come
 		}
 	case opClose:
+		within := patience
+		if m.setup&setupPatient == 0 || m.inside(s.side) {
+			within = 20 * time.Millisecond
+		}
 		m.letGo()
 		m.disturbed = true
-		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Millisecond)
+		ctx, cancel := context.WithTimeout(context.Background(), within)
 		defer cancel()
 		m.note("close: %s", verdict(m.ends[s.side].conn.Close(ctx)))
 	case opAbort:
@@ -135,6 +142,13 @@ func (m *machine) step(s step) {
 		}
 		m.letGo()
 	}
+}
+
+// inside says whether a Close of that side has to wait for the program: for an answer that it
+// holds, on either side.
+func (m *machine) inside(side int) bool {
+	return len(m.heldBy(side)) > 0 ||
+		slices.ContainsFunc(m.open(), func(c *call) bool { return c.side == side })
 }
 
 // letGo closes the sockets that faults use. As long as they are open the kernel does not tell one
@@ -164,13 +178,15 @@ func (m *machine) newCall(s step, c conduct) *call {
 	return k
 }
 
-// size is the size that y stands for. It does not matter which of two reasons a dead connection has
-// to refuse a body: too long ones are not tried there.
+// size is the size that y stands for, as long as there are bytes left. It does not matter which of
+// two reasons a dead connection has to refuse a body: too long ones are not tried there.
 func (m *machine) size(y byte) int {
-	if n := size(y); !m.disturbed || n+headSize <= tightBody {
-		return n
+	n := size(y)
+	if n > m.bytes || m.disturbed && n+headSize > tightBody {
+		return 0
 	}
-	return 0
+	m.bytes -= n
+	return n
 }
 
 func (m *machine) lookup(n uint32) *call {
@@ -266,9 +282,12 @@ func (m *machine) oneway(s step) {
 		err = conn.TryPost(message)
 	} else {
 		// Room may come only when the program answers what it holds.
-		ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
+		begin := time.Now()
+		ctx, cancel := context.WithTimeout(context.Background(),
+			min(50*time.Millisecond, max(time.Millisecond, m.waits)))
 		err = conn.Post(ctx, message)
 		cancel()
+		m.waits -= time.Since(begin)
 	}
 	spoil(body)
 	v := verdict(err)

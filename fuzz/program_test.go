@@ -18,8 +18,13 @@ type program struct {
 	steps []step
 }
 
-// maxSteps bounds a program, so that none takes long.
-const maxSteps = 64
+// These bound a program, so that none takes long: what takes 10 seconds, with all engines and on a
+// slow machine, is a hang to the fuzzer.
+const (
+	maxSteps = 64
+	maxBytes = 32 << 20               // of payloads, which small buffers cut into many pieces
+	maxWaits = 500 * time.Millisecond // of oneways for room
+)
 
 // setup is a set of choices for a connection.
 type setup uint8

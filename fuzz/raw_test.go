@@ -50,7 +50,10 @@ const (
 	modeSmall                             // small limits
 )
 
-// stream is what a client writes, in chunks of cuts[i]+1 bytes.
+// maxChunks is about how many chunks a stream has at most, so that none takes long.
+const maxChunks = 1 << 14
+
+// stream is what a client writes, in chunks of cuts[i]+1 bytes, or longer where those are too many.
 type stream struct {
 	bytes []byte
 	cuts  []byte
@@ -131,10 +134,11 @@ func (s stream) write(c *net.UnixConn) {
 			Bytes: 2 << 20}
 		rest = append(hello.AppendTo(nil), rest...)
 	}
+	least := len(rest) / maxChunks
 	for i := 0; len(rest) > 0; i++ {
 		n := len(rest)
 		if len(s.cuts) > 0 {
-			n = min(n, int(s.cuts[i%len(s.cuts)])+1)
+			n = min(n, max(least, int(s.cuts[i%len(s.cuts)])+1))
 		}
 		if _, err := c.Write(rest[:n]); err != nil {
 			return

@@ -11,7 +11,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// startBeside starts such a child.
+// startBeside starts such a child. Where this may do so it puts what else runs on that processor
+// behind the child, which neither polls nor moves for a peer when others want the processor.
 func startBeside(t *testing.T, engine int, ending string, seconds int) *child {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
@@ -25,6 +26,13 @@ func startBeside(t *testing.T, engine int, ending string, seconds int) *child {
 	}
 	require.NoError(t, unix.SchedSetaffinity(0, &one)) // the child inherits it
 	defer func() { require.NoError(t, unix.SchedSetaffinity(0, &all)) }()
+	before, err := unix.Getpriority(unix.PRIO_PROCESS, 0) // 20 - nice
+	require.NoError(t, err)
+	if unix.Setpriority(unix.PRIO_PROCESS, 0, -20) == nil { // the child inherits this, too
+		defer func() {
+			require.NoError(t, unix.Setpriority(unix.PRIO_PROCESS, 0, 20-before))
+		}()
+	}
 	c := newChild(t, "beside", order{Engine: engine, Address: filepath.Join(t.TempDir(), "s"),
 		Ending: ending, Count: seconds})
 	c.cmd.Env = append(c.cmd.Env, "GOMAXPROCS=2") // with one it would not spin
@@ -36,7 +44,7 @@ func startBeside(t *testing.T, engine int, ending string, seconds int) *child {
 func TestClientLeavesProcessor(t *testing.T) {
 	for i, e := range engines {
 		if e.name != "portable" {
-			require.Equal(t, "true 0", startBeside(t, i, "", 20).line(), e.name)
+			require.Equal(t, "true 0", startBeside(t, i, "", 50).line(), e.name)
 			require.Equal(t, "false 0", startBeside(t, i, "stay", 1).line(), e.name)
 		}
 	}

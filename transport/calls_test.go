@@ -395,7 +395,7 @@ func TestBodiesAreTheCallersAgain(t *testing.T) {
 	eachEngine(t, func(t *testing.T, e engine) {
 		bad := make(chan int, 1000)
 		got := make(chan struct{}, 1000)
-		_, cli := e.pair(t, handler(func(r *transport.Request) {
+		srv, cli := e.pair(t, handler(func(r *transport.Request) {
 			if !intact(r.Body()) {
 				bad <- len(r.Body())
 			}
@@ -419,6 +419,7 @@ func TestBodiesAreTheCallersAgain(t *testing.T) {
 		}
 		require.NoError(t, cli.Ping(patient(t)))
 		require.NoError(t, cli.Close(patient(t)))
+		receive(t, srv.Done(), "the other end has read everything")
 		require.Empty(t, bad, "bodies changed after Send or Call had returned")
 		require.GreaterOrEqual(t, len(got), n/2)
 	})

@@ -291,8 +291,8 @@ func TestClosedConnection(t *testing.T) {
 			s := c.Stats()
 			require.Zero(t, s.Pending+s.Serving+s.OutboxFrames+int(s.HeldBytes), "%+v", s)
 		}
-		// It may have been about to answer the hello.
-		require.Regexp(t, "EOF|broken pipe", srv.Err().Error())
+		// It may have been about to answer the hello, or have rung a bell that nobody heard.
+		require.Regexp(t, "EOF|broken pipe|connection reset", srv.Err().Error())
 	})
 }
 

@@ -75,6 +75,7 @@ func TestForeignPeer(t *testing.T) {
 				require.ErrorIs(t, c.Send(patient(t), nil), transport.ErrNotNative)
 				r.conn.Close()
 				require.ErrorIs(t, receive(t, ended, "the end"), transport.ErrConnLost)
+				eventually(t, func() bool { return len(l.Conns()) == 0 }, "the next is alone")
 			})
 		}
 	})
@@ -230,10 +231,8 @@ func TestForeignPatience(t *testing.T) {
 				for range sent / 2 {
 					_ = r.receive()
 				}
-				for c.Stats().BytesOut == before {
-					time.Sleep(time.Millisecond)
-				}
-				require.Equal(t, 1, write(1), "it has read")
+				eventually(t, func() bool { return c.Stats().BytesOut > before && write(1) == 1 },
+					"it has read: %v", now(c.Stats))
 			})
 		}
 	})

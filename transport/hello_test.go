@@ -174,7 +174,7 @@ func TestHelloInTime(t *testing.T) {
 				l := listen(t, e.of(o))
 				r := rawDial(t, l.Address())
 				r.send(sent)
-				inTime(t, 50*time.Millisecond+10*slack, "the end", func() { r.end() })
+				inTime(t, 50*time.Millisecond+slack, "the end", func() { r.end() })
 				require.ErrorIs(t, receive(t, ended, "the hook"), os.ErrDeadlineExceeded)
 			})
 		}

@@ -170,8 +170,10 @@ func TestLateRepliesToServer(t *testing.T) {
 		}()
 		c := dial(t, address, e.of(transport.Options{}))
 		r := receive(t, done, "the greeting")
-		_, err := c.Do(background, transport.Message{Timeout: time.Millisecond}, nil)
-		require.ErrorIs(t, err, transport.ErrDeadline)
+		for c.Stats().Tombstones == 0 { // one whose time is over before it is sent leaves none
+			_, err := c.Do(background, transport.Message{Timeout: time.Millisecond}, nil)
+			require.ErrorIs(t, err, transport.ErrDeadline)
+		}
 		call := r.receive()
 		require.True(t, control(r.receive(), wire.KindCancel), "a cancel follows")
 		require.Equal(t, 1, c.Stats().Tombstones)
@@ -238,7 +240,7 @@ func TestStalledPeer(t *testing.T) {
 		}
 		ctx, cancel := newTimeout(50 * time.Millisecond)
 		defer cancel()
-		inTime(t, 50*time.Millisecond+10*slack, "Close with stalled peers", func() {
+		inTime(t, 50*time.Millisecond+slack, "Close with stalled peers", func() {
 			_ = l.Close(ctx)
 		})
 	})

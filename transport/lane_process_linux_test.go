@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -18,7 +19,8 @@ import (
 	"github.com/pithos-ipc/pithos/transport"
 )
 
-// knows is the time in which a peer knows of a death, tested at 20 times its figure.
+// knows is the time in which a peer knows of a death, tested at 20 times its figure. It is one for
+// most of many deaths: a machine with other work may take longer now and then, but not slack.
 const knows = 20 * 50 * time.Millisecond * slowdown
 
 // R19: a peer that is killed at any moment, while both sides call each other through shared memory,
@@ -30,6 +32,7 @@ func TestR19KilledAtAnyMoment(t *testing.T) {
 	l, err := transport.Listen(address, o)
 	require.NoError(t, err)
 	before := names(t, "/dev/shm")
+	var took []time.Duration
 	for range times(15, 5000) {
 		c := startChild(t, "endless", order{Address: address})
 		require.Equal(t, "ready", c.line())
@@ -50,11 +53,15 @@ func TestR19KilledAtAnyMoment(t *testing.T) {
 		}
 		time.Sleep(rand.N(3 * time.Millisecond))
 		c.kill()
-		inTime(t, knows, "the end of a killed peer", func() {
+		killed := time.Now()
+		inTime(t, slack, "the end of a killed peer", func() {
 			require.ErrorIs(t, receive(t, ended, "the end"), transport.ErrConnLost)
 		})
+		took = append(took, time.Since(killed))
 		calling.Wait()
 	}
+	slices.Sort(took)
+	require.Less(t, took[len(took)/2], knows, "the median of %v", took)
 	require.NoError(t, l.Close(patient(t)))
 	require.Equal(t, []string{"s.lock"}, names(t, dir))
 	require.Equal(t, before, names(t, "/dev/shm"))
@@ -94,6 +101,7 @@ func TestR20StoppedConsumer(t *testing.T) {
 		conn := l.Conns()[0]
 		require.NotZero(t, conn.Stats().Lane.Ring)
 		sent := new(atomic.Int64)
+		var turns [2]atomic.Int64
 		var sending sync.WaitGroup
 		var over atomic.Bool
 		for k := range uint64(2) {
@@ -107,16 +115,21 @@ func TestR20StoppedConsumer(t *testing.T) {
 					} else if err = conn.Post(background, m); err == nil {
 						sent.Add(1)
 					}
-					if took := time.Since(begin); took > limit+10*slack {
+					if took := time.Since(begin); took > limit+slack {
 						t.Errorf("a producer with %v was held for %v: %v", limit, took, err)
 						return
 					}
+					turns[k].Add(1)
 				}
 			})
 		}
 		time.Sleep(rand.N(2 * time.Millisecond))
 		c.stop()
-		time.Sleep(4 * limit)
+		for k := range turns { // while it is stopped
+			before := turns[k].Load()
+			eventually(t, func() bool { return turns[k].Load() >= before+3 },
+				"producer %d goes on: %v", k, now(conn.Stats))
+		}
 		require.LessOrEqual(t, conn.Stats().HeldBytes, int64(transport.DefaultOutbox+128<<10))
 		if i%2 == 0 {
 			require.NoError(t, c.cmd.Process.Signal(syscall.SIGCONT))
@@ -127,7 +140,7 @@ func TestR20StoppedConsumer(t *testing.T) {
 				"%d oneways arrive: %v", sent.Load(), now(conn.Stats))
 		}
 		c.kill()
-		inTime(t, knows, "the end of a killed peer", func() { <-conn.Done() })
+		inTime(t, slack, "the end of a killed peer", func() { <-conn.Done() })
 		over.Store(true)
 		sending.Wait()
 	}

@@ -30,7 +30,10 @@ func redial(t testing.TB, address string, o transport.RedialOptions) *transport.
 func TestRedialWaitsForTheServer(t *testing.T) {
 	eachPair(t, func(t *testing.T, server, client engine) {
 		address := filepath.Join(t.TempDir(), "s")
-		d := redial(t, address, transport.RedialOptions{Options: client.of(transport.Options{})})
+		failed := make(chan struct{})
+		var once sync.Once
+		d := redial(t, address, transport.RedialOptions{Options: client.of(transport.Options{}),
+			Down: func(error) { once.Do(func() { close(failed) }) }})
 		var wg sync.WaitGroup
 		for range 5 {
 			wg.Go(func() {
@@ -43,6 +46,7 @@ func TestRedialWaitsForTheServer(t *testing.T) {
 				}
 			})
 		}
+		receive(t, failed, "the first attempt")
 		ctx, cancel := newTimeout(20 * time.Millisecond)
 		defer cancel()
 		_, err := d.Call(ctx, nil, nil)
@@ -148,20 +152,27 @@ func TestRedialUpRefuses(t *testing.T) {
 
 func TestRedialBacksOff(t *testing.T) {
 	eachEngine(t, func(t *testing.T, e engine) {
-		var attempts atomic.Int32
+		const attempts = 5
+		begun, ended := make(chan time.Time, 100), make(chan time.Time, 100)
 		d := redial(t, filepath.Join(t.TempDir(), "none"), transport.RedialOptions{
 			Options:  e.of(transport.Options{}),
 			MinDelay: 20 * time.Millisecond,
 			MaxDelay: time.Hour,
-			Down:     func(error) { attempts.Add(1) },
+			Down: func(error) {
+				ended <- time.Now()
+				begun <- time.Now()
+			},
 		})
-		ctx, cancel := newTimeout(200 * time.Millisecond)
+		receive(t, ended, "the first attempt")
+		for n := range attempts - 1 { // at least 10, 20, 40, 80 ms between them
+			least := 10 * time.Millisecond << n
+			since := receive(t, begun, "the wait")
+			require.GreaterOrEqual(t, receive(t, ended, "the next attempt").Sub(since), least)
+		}
+		ctx, cancel := newTimeout(time.Millisecond)
 		defer cancel()
 		_, err := d.Conn(ctx)
 		require.ErrorIs(t, err, context.DeadlineExceeded)
-		// At least 10, 20, 40, 80 ms between them.
-		require.LessOrEqual(t, attempts.Load(), int32(5))
-		require.GreaterOrEqual(t, attempts.Load(), int32(1))
 	})
 }
 

@@ -77,10 +77,14 @@ func times(short, full int) int {
 }
 
 // patience is how long the suite waits for what has to happen before it calls it a hang.
-const patience = 20 * time.Second
+const patience = time.Minute
 
-// slack is what a bound of 5 ms is tested at: 20 times that.
-const slack = 100 * time.Millisecond * slowdown
+// slack is how late what comes at once, or, where something is wrong, never may be on a machine
+// that others use up.
+const slack = 10 * time.Second
+
+// figure is what R5's bound of 5 ms is tested at: 20 times that.
+const figure = 100 * time.Millisecond * slowdown
 
 var background = context.Background()
 
@@ -130,6 +134,22 @@ func inTime(t testing.TB, limit time.Duration, what string, f func()) {
 	if took := time.Since(begin); took > limit {
 		require.FailNowf(t, "too late", "%s took %v, limit %v", what, took, limit)
 	}
+}
+
+// inFigure runs f, which is to be back within limit, until it is that within the figure of R5. A
+// machine with other work may miss it for a while, by less than slack; what misses it twenty times
+// over is not the machine's fault.
+func inFigure(t testing.TB, limit time.Duration, what string, f func()) {
+	t.Helper()
+	var took time.Duration
+	for range 20 {
+		begin := time.Now()
+		inTime(t, limit+slack, what, f)
+		if took = time.Since(begin); took <= limit+figure {
+			return
+		}
+	}
+	require.FailNowf(t, "too late each time", "%s took %v, limit %v", what, took, limit+figure)
 }
 
 // handler makes an Options of a function.
