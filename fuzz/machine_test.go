@@ -281,10 +281,14 @@ func (m *machine) oneway(s step) {
 	if s.op == opTry {
 		err = conn.TryPost(message)
 	} else {
-		// Room may come only when the program answers what it holds.
+		// Room may come only when the program answers what it holds. In a patient one there always
+		// is some: what it sends in all is less than the credit, and what is queued is gone.
+		within := patience
+		if m.setup&setupPatient == 0 {
+			within = min(50*time.Millisecond, max(time.Millisecond, m.waits))
+		}
 		begin := time.Now()
-		ctx, cancel := context.WithTimeout(context.Background(),
-			min(50*time.Millisecond, max(time.Millisecond, m.waits)))
+		ctx, cancel := context.WithTimeout(context.Background(), within)
 		err = conn.Post(ctx, message)
 		cancel()
 		m.waits -= time.Since(begin)

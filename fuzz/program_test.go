@@ -22,7 +22,7 @@ type program struct {
 // slow machine, is a hang to the fuzzer.
 const (
 	maxSteps = 64
-	maxBytes = 32 << 20               // of payloads, which small buffers cut into many pieces
+	maxBytes = 16 << 20               // of payloads, which small buffers cut into many pieces
 	maxWaits = 500 * time.Millisecond // of oneways for room
 )
 
