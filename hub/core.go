@@ -62,7 +62,6 @@ type loose struct {
 	taps    taps
 	tickets atomic.Uint64 // of askers
 	queued  atomic.Int64  // bytes of all backlogs
-	flying  atomic.Int64  // flights that are under way
 	closing atomic.Bool
 }
 
@@ -91,6 +90,7 @@ func newCore(l Limits, picker func() balancer.Picker) *core {
 		objects: make(map[string]*object), askers: make(map[uint64]*call)}
 	c.fixed = fixed{limits: l.withDefaults(), picker: picker, start: time.Now(), sweep: func() {},
 		log: slog.New(slog.DiscardHandler)}
+	c.taps.passed = c.stats.passed
 	c.turns.New = func() any { return new(turn) }
 	c.flights.New = func() any {
 		f := &flight{core: c}
@@ -372,6 +372,6 @@ func (c *core) snapshot() Stats {
 	c.mu.Lock()
 	defer c.unlock()
 	s.Peers, s.Selectors = len(c.peers), c.table.selectors
-	s.Pending = c.pending.count + int(c.flying.Load())
+	s.Pending = c.pending.count + int(c.stats.flying())
 	return s
 }

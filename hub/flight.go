@@ -106,7 +106,7 @@ func (c *core) newFlight(p *peer, r *route, to *target, m *method) *flight {
 	f.ask.peer, f.to, f.route, f.method, f.start = p, to, r, m, c.arrived(p)
 	to.load.Begin()
 	m.begin()
-	c.flying.Add(1)
+	c.stats.flights.launched.Add(1)
 	return f
 }
 
@@ -224,7 +224,6 @@ func (f *flight) over(p *peer, reply []byte, err error) {
 
 	c, ask := f.core, f.ask
 	f.leave()
-	c.flying.Add(-1)
 	at := f.ended(err)
 	if err != nil && c.closing.Load() {
 		err = errClosing
@@ -240,7 +239,8 @@ func (f *flight) over(p *peer, reply []byte, err error) {
 	f.method.end(took, err != nil)
 	if taps := c.taps.on(); taps != nil && !spent(taps) {
 		e := passage{kind: replyKind(err != nil), at: at, id: id, from: f.to.peer, to: ask.peer,
-			copies: 1, took: took, object: f.route.name(), payload: reply}
+			copies: 1, took: took, object: f.route.name(), payload: reply,
+			counted: true}
 		_, e.called = f.method.names()
 		if ask.held.Valid() {
 			e.sent = ask.held.ID()
@@ -250,6 +250,7 @@ func (f *flight) over(p *peer, reply []byte, err error) {
 		}
 		e.pass(taps)
 	}
+	c.stats.flights.landed.Add(1)
 	f.to.ended()
 	from := f.to.peer
 	f.ask = asker{host: ask.host[:0]}

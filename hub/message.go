@@ -291,10 +291,9 @@ func (c *core) answer(p *peer, t *turn, id uint32, pkg []byte) {
 	ask, took, method := call.ask, at-call.start, call.method
 	c.forgetCallLocked(call, at, o.code != wire.CodeOK)
 	c.unlock()
-	c.stats.replies.Add(1)
 	if taps := c.taps.on(); taps != nil && !spent(taps) {
 		e := passage{kind: replyKind(o.code != wire.CodeOK), code: o.code, at: at, id: id,
-			from: p, to: ask.peer, copies: 1, payload: pkg, took: took}
+			from: p, to: ask.peer, copies: 1, payload: pkg, took: took, counted: true}
 		e.object, e.called = method.names()
 		e.sent = ask.id
 		if ask.held.Valid() {
@@ -302,6 +301,7 @@ func (c *core) answer(p *peer, t *turn, id uint32, pkg []byte) {
 		}
 		e.pass(taps)
 	}
+	c.stats.answered.Add(1)
 	if ask.peer.member != nil {
 		c.answerNative(&ask, p, o)
 		return

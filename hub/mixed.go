@@ -122,7 +122,7 @@ func (c *core) toPandora(p *peer, r *transport.Request, o *outgoing, route *rout
 	}
 	need := !r.Oneway()
 	if taps := c.taps.on(); taps != nil {
-		c.passRequest(taps, p, r, route, to.peer, 1)
+		c.passRequest(taps, p, r, route, to.peer, 1, false)
 	}
 	body, err := o.compose(c, p, route.raw, need, b != nil)
 	if err != nil {

@@ -213,9 +213,10 @@ func (c *core) forwardAll(p *peer, r *transport.Request, route *route) {
 
 // passRequest shows a native call or oneway to those who tap.
 func (c *core) passRequest(taps *[]*Tap, p *peer, r *transport.Request, route *route, to *peer,
-	copies int) {
+	copies int, counted bool) {
 	e := passage{kind: callKind(r.Oneway()), at: r.Conn().Arrival(), id: r.ID(), from: p, to: to,
-		copies: copies, object: route.name(), method: calledBy(r), payload: r.Body()}
+		copies: copies, object: route.name(), method: calledBy(r), payload: r.Body(),
+		counted: counted}
 	e.pass(taps)
 }
 
@@ -240,7 +241,7 @@ func countedBy(r *transport.Request) []byte {
 func (c *core) nobody(p *peer, r *transport.Request, route *route) {
 	c.stats.notFound.Add(1)
 	if taps := c.taps.on(); taps != nil {
-		c.passRequest(taps, p, r, route, nil, 0)
+		c.passRequest(taps, p, r, route, nil, 0, false)
 	}
 	if !r.Oneway() {
 		_ = r.Fail(wire.CodeNoRoute, "Cannot found any clients by selector: "+route.raw)
@@ -265,9 +266,9 @@ func (c *core) forwardTo(p *peer, r *transport.Request, o *outgoing, route *rout
 	m := &o.m
 	m.Route = to.pub
 	if taps := c.taps.on(); taps != nil && !spent(taps) {
-		c.passRequest(taps, p, r, route, to.peer, 1)
+		c.passRequest(taps, p, r, route, to.peer, 1, true)
 	}
-	c.stats.delivered.Add(1)
+	c.stats.forwarded.Add(1)
 	c.holdBack(p, r.Route(), to)
 	if r.Oneway() {
 		if r.Fan() != wire.FanOne {
@@ -318,7 +319,7 @@ func (c *core) nativeBroadcast(p *peer, r *transport.Request) {
 	defer o.release(c)
 	body, err := o.compose(c, p, "", false, true)
 	if taps := c.taps.on(); taps != nil {
-		c.passRequest(taps, p, r, nil, nil, len(all))
+		c.passRequest(taps, p, r, nil, nil, len(all), false)
 	}
 	for _, to := range all {
 		switch {

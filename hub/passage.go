@@ -22,6 +22,7 @@ type passage struct {
 	payload []byte        // of Pandora's messages and replies the whole package
 	code    wire.Code
 	took    time.Duration // of a reply: since the call
+	counted bool          // by taps.passed, once it has been shown
 }
 
 // pass shows a frame to those who tap. It allocates nothing, and keeps nothing.
@@ -30,22 +31,23 @@ type passage struct {
 // when nobody taps.
 func (p *passage) pass(list *[]*Tap) {
 	for _, t := range *list {
+		if p.counted && t.derives() {
+			t.shown.Add(1)
+		}
 		if (!t.filtered || t.wants(p)) && t.leave() {
 			t.record(p)
 		}
 	}
 }
 
-// spent says whether none of those who tap has leave to record a frame, whatever it is. Then it is
-// counted, and need not be shown. It is for frames that have one receiver.
+// spent says whether none of those who tap has leave to record a frame, whatever it is. Then it
+// need not be shown. It is for frames that taps.passed counts afterwards, shown or not: nobody else
+// counts this one, as another atomic addition for each frame cost 3 % of 3 million calls a second.
 func spent(list *[]*Tap) bool {
 	for _, t := range *list {
-		if t.filtered || t.want.Rate < 0 || t.credit.Load() > 0 {
+		if !t.derives() || t.credit.Load() > 0 {
 			return false
 		}
-	}
-	for _, t := range *list {
-		t.over.Add(1)
 	}
 	return true
 }

@@ -120,7 +120,7 @@ func (c *core) relay(w *waiting, next *target) error {
 	}
 	id := call.id
 	c.askers[ticket] = call
-	c.flying.Add(-1)
+	c.stats.flights.handed.Add(1)
 	next.load.Begin()
 	c.armLocked()
 	c.unlock()

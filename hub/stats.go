@@ -37,19 +37,40 @@ func (s *Stats) Counters() map[string]uint64 {
 	}
 }
 
-// counters are those of Stats.
+// counters are those of Stats. What most frames count has counters of its own, of which others are
+// made: each frame pays for one.
 type counters struct {
 	messages, broadcasts, delivered, replies, lateReplies atomic.Uint64
 	notFound, timedOut, lost, refused, ignored            atomic.Uint64
 	invalid, cut, canceled, dropped, slow, rerouted       atomic.Uint64
+
+	forwarded atomic.Uint64 // messages to native providers, besides delivered
+	answered  atomic.Uint64 // replies of Pandora's providers, besides replies
+
+	flights struct {
+		launched atomic.Uint64 // that have begun
+		landed   atomic.Uint64 // of them, those that have ended
+		handed   atomic.Uint64 // of them, those that a pending call has taken over
+	}
+}
+
+// passed is taps.passed.
+func (c *counters) passed() uint64 {
+	return c.forwarded.Load() + c.flights.landed.Load() + c.answered.Load()
+}
+
+// flying is how many flights are under way.
+func (c *counters) flying() uint64 {
+	over := c.flights.landed.Load() + c.flights.handed.Load() // first, so that it is not more
+	return c.flights.launched.Load() - over
 }
 
 // read copies the counters to s.
 func (c *counters) read(s *Stats) {
 	s.Messages = c.messages.Load()
 	s.Broadcasts = c.broadcasts.Load()
-	s.Delivered = c.delivered.Load()
-	s.Replies = c.replies.Load()
+	s.Delivered = c.delivered.Load() + c.forwarded.Load()
+	s.Replies = c.replies.Load() + c.answered.Load()
 	s.LateReplies = c.lateReplies.Load()
 	s.NotFound = c.notFound.Load()
 	s.TimedOut = c.timedOut.Load()

@@ -98,8 +98,7 @@ type Tap struct {
 	filtered bool          // want leaves something out; immutable
 	epoch    uint64        // what the clock of transport.Now began at, in ns since 1970; immutable
 	credit   atomic.Int64  // frames that may be recorded in this turn; negative: so many were not
-	over     atomic.Uint64 // frames that spent has counted since leave was given last
-	lost     atomic.Uint64 // frames that were not recorded, in all
+	shown    atomic.Uint64 // frames of taps.passed that it got to see; only where it derives
 	closed   atomic.Bool
 	wake     chan struct{} // of capacity 1: the buffer is half full, or the tap closed
 
@@ -109,6 +108,8 @@ type Tap struct {
 	mu     sync.Mutex
 	active []byte // whole records; guarded by mu, capacity want.Buffer
 	missed uint64 // frames that were not recorded since the last record; guarded by mu
+	lost   uint64 // frames that were not recorded, in all; guarded by mu
+	unseen unseen // guarded by mu
 	names  []byte // of the record that is being written; guarded by mu
 
 	spare   []byte        // the reader's
@@ -116,11 +117,22 @@ type Tap struct {
 	renewed time.Duration // when credit was given last; the reader's
 }
 
+// unseen are the frames of taps.passed that a tap was not shown.
+type unseen struct {
+	before uint64 // taps.passed when the tap was opened
+	n      uint64 // frames since then
+	ended  bool   // there come no more
+}
+
 // taps are those of one hub. Nobody taps, mostly: then list is nil, and all that the frames pay is
 // to see that.
+//
+// Frames that have one receiver are counted by the hub in any case. A tap that has no leave to
+// record is not shown those, and finds out by passed how many they were.
 type taps struct {
-	list atomic.Pointer[[]*Tap]
-	mu   sync.Mutex // held by who changes list
+	list   atomic.Pointer[[]*Tap]
+	passed func() uint64 // frames that spent was, or would have been, asked about; immutable
+	mu     sync.Mutex    // held by who changes list
 }
 
 // on is who taps, nil if nobody does.
@@ -159,7 +171,10 @@ func (t *taps) open(o TapOptions) (*Tap, error) {
 		return nil, fmt.Errorf("hub: taps: %d, limit %d", len(all)+1, maxTaps)
 	}
 	all = append(slices.Clone(all), tap)
+	tap.mu.Lock() // nothing is recorded before it is known what passed before
+	defer tap.mu.Unlock()
 	t.list.Store(&all)
+	tap.unseen.before = t.passed()
 	return tap, nil
 }
 
@@ -235,8 +250,7 @@ func (t *Tap) add(r *wire.TapRecord, object, called string, size int) (half bool
 	defer t.mu.Unlock()
 	before := len(t.active)
 	if before+size > cap(t.active) {
-		t.missed++
-		t.lost.Add(1)
+		t.missLocked(1)
 		return false
 	}
 	r.Lost, t.missed = t.missed, 0
@@ -280,9 +294,10 @@ func (t *Tap) Next(ctx context.Context) ([]byte, error) {
 // take renews the leave to record, and takes what was recorded.
 func (t *Tap) take() []byte {
 	t.taken = transport.Now()
-	over := t.renew()
+	refused := t.renew()
 	t.mu.Lock()
-	t.missed += over
+	t.missLocked(refused)
+	t.deriveLocked()
 	t.active, t.spare = t.spare[:0], t.active
 	note := wire.TapRecord{}
 	if len(t.spare) == 0 {
@@ -297,8 +312,8 @@ func (t *Tap) take() []byte {
 }
 
 // renew gives leave to record as many frames as the rate allows since the last time, up to what a
-// turn gives. It returns how many there have been without leave.
-func (t *Tap) renew() (over uint64) {
+// turn gives. It returns how many were shown to it without leave.
+func (t *Tap) renew() (refused uint64) {
 	if t.want.Rate < 0 {
 		return 0
 	}
@@ -310,16 +325,39 @@ func (t *Tap) renew() (over uint64) {
 	for {
 		left := t.credit.Load()
 		if t.credit.CompareAndSwap(left, min(max(left, 0)+more, t.burst())) {
-			over = uint64(max(-left, 0)) + t.over.Swap(0)
-			t.lost.Add(over)
-			return over
+			return uint64(max(-left, 0))
 		}
+	}
+}
+
+// derives says whether t counts by taps.passed what spent keeps from it.
+func (t *Tap) derives() bool { return !t.filtered && t.want.Rate > 0 }
+
+func (t *Tap) missLocked(n uint64) {
+	t.missed += n
+	t.lost += n
+}
+
+// deriveLocked counts the frames that spent has kept from t. One that is being shown may be counted
+// as shown already and not yet as passed, never the other way round.
+func (t *Tap) deriveLocked() {
+	u := &t.unseen
+	if !t.derives() || u.ended {
+		return
+	}
+	shown := t.shown.Load()
+	if n := t.taps.passed() - u.before - shown; int64(n-u.n) > 0 {
+		t.missLocked(n - u.n)
+		u.n = n
 	}
 }
 
 // Lost is how many frames the tap was to record and has not: over its rate, or without room.
 func (t *Tap) Lost() uint64 {
-	return t.lost.Load() + t.over.Load() + uint64(max(-t.credit.Load(), 0))
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.deriveLocked()
+	return t.lost + uint64(max(-t.credit.Load(), 0))
 }
 
 // Close ends the tap: nothing is recorded any more, and Next returns what was. Closing again does
@@ -338,7 +376,11 @@ func (t *Tap) Close() {
 	rest = slices.DeleteFunc(rest, func(o *Tap) bool { return o == t })
 	if len(rest) == 0 {
 		t.taps.list.Store(nil)
-		return
+	} else {
+		t.taps.list.Store(&rest)
 	}
-	t.taps.list.Store(&rest)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.deriveLocked()
+	t.unseen.ended = true
 }
