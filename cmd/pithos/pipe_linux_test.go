@@ -2,12 +2,15 @@ package main
 
 import (
 	"bufio"
+	"bytes"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 )
@@ -82,4 +85,68 @@ func TestHubBrokenPipe(t *testing.T) {
 	require.NoError(t, cmd.Process.Signal(syscall.SIGTERM))
 	require.NoError(t, cmd.Wait())
 	requireGone(t, path)
+}
+
+// TestInterruptedUnread ends a verb whose output nobody reads: by one signal, after a while, or by
+// two, at once.
+func TestInterruptedUnread(t *testing.T) {
+	serveHub(t)
+	unread, out, err := os.Pipe()
+	require.NoError(t, err)
+	defer unread.Close()
+	defer out.Close()
+	require.NoError(t, out.SetWriteDeadline(time.Now().Add(time.Second)))
+	_, err = out.Write(make([]byte, 4<<20))
+	require.ErrorIs(t, err, os.ErrDeadlineExceeded)
+	for _, c := range []struct {
+		again bool
+		want  string
+		code  int
+	}{
+		{false, "pithos: interrupted, and what is written is not read\n", 130},
+		{true, "", -1},
+	} {
+		cmd := process(t, "ls", "--watch=100ms")
+		var stderr bytes.Buffer
+		cmd.Stdout, cmd.Stderr = out, &stderr
+		require.NoError(t, cmd.Start())
+		await(t, func() bool { return len(peersNamed(t, "pithos/ls")) == 2 }) // and who asks
+		awaitWriting(t, cmd.Process.Pid)
+		ended := make(chan error, 1)
+		go func() { ended <- cmd.Wait() }()
+		require.NoError(t, cmd.Process.Signal(os.Interrupt))
+		for over := !c.again; !over; { // two that come together are one
+			select {
+			case err := <-ended:
+				ended <- err
+				over = true
+			case <-time.After(50 * time.Millisecond):
+				_ = cmd.Process.Signal(os.Interrupt)
+			}
+		}
+		require.Error(t, <-ended)
+		require.Equal(t, c.want, stderr.String())
+		require.Equal(t, c.code, cmd.ProcessState.ExitCode())
+		await(t, func() bool { return len(peersNamed(t, "pithos/ls")) == 1 })
+	}
+}
+
+// awaitWriting waits until a thread of the process is in write(2) to standard output, where /proc
+// tells, and else for as long as that will take.
+func awaitWriting(t *testing.T, pid int) {
+	t.Helper()
+	writes := fmt.Sprintf("%d 0x1 ", syscall.SYS_WRITE)
+	told := false
+	for began := time.Now(); told || time.Since(began) < 3*time.Second; {
+		calls, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/syscall", pid))
+		for _, name := range calls {
+			call, err := os.ReadFile(name)
+			if err == nil && strings.HasPrefix(string(call), writes) {
+				return
+			}
+			told = told || err == nil
+		}
+		require.Less(t, time.Since(began), time.Minute)
+		time.Sleep(5 * time.Millisecond)
+	}
 }

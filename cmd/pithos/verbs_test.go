@@ -200,49 +200,6 @@ func TestWatchInterrupted(t *testing.T) {
 	require.Equal(t, 2, looks)
 }
 
-// TestInterruptedUnread ends a verb whose output nobody reads: by one signal, after a while, or by
-// two, at once.
-func TestInterruptedUnread(t *testing.T) {
-	serveHub(t)
-	unread, out, err := os.Pipe()
-	require.NoError(t, err)
-	defer unread.Close()
-	defer out.Close()
-	require.NoError(t, out.SetWriteDeadline(time.Now().Add(time.Second)))
-	_, err = out.Write(make([]byte, 4<<20))
-	require.ErrorIs(t, err, os.ErrDeadlineExceeded)
-	for _, c := range []struct {
-		again bool
-		want  string
-		code  int
-	}{
-		{false, "pithos: interrupted, and what is written is not read\n", 130},
-		{true, "", -1},
-	} {
-		cmd := process(t, "ls", "--watch=100ms")
-		var stderr bytes.Buffer
-		cmd.Stdout, cmd.Stderr = out, &stderr
-		require.NoError(t, cmd.Start())
-		await(t, func() bool { return len(peersNamed(t, "pithos/ls")) == 2 }) // and who asks
-		ended := make(chan error, 1)
-		go func() { ended <- cmd.Wait() }()
-		require.NoError(t, cmd.Process.Signal(os.Interrupt))
-		for over := !c.again; !over; { // two that come together are one
-			select {
-			case err := <-ended:
-				ended <- err
-				over = true
-			case <-time.After(50 * time.Millisecond):
-				_ = cmd.Process.Signal(os.Interrupt)
-			}
-		}
-		require.Error(t, <-ended)
-		require.Equal(t, c.want, stderr.String())
-		require.Equal(t, c.code, cmd.ProcessState.ExitCode())
-		await(t, func() bool { return len(peersNamed(t, "pithos/ls")) == 1 })
-	}
-}
-
 // Trouble in a list that is watched is said, and leaves the JSON what it is.
 func TestR31WatchTrouble(t *testing.T) {
 	for _, json := range []bool{false, true} {
