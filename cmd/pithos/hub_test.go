@@ -37,7 +37,7 @@ type hubProcess struct {
 // startHub starts a hub and reads the lines that say where it listens.
 func startHub(t *testing.T, env []string, listening []string, args ...string) *hubProcess {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	h := &hubProcess{t: t, cmd: process(t, append([]string{"hub"}, args...)...)}
 	h.cmd.Env = append(os.Environ(), env...)
 	h.cmd.Stderr = &h.stderr
@@ -336,7 +336,7 @@ func TestHubForced(t *testing.T) {
 // await waits until cond holds.
 func await(t *testing.T, cond func() bool) {
 	t.Helper()
-	for end := time.Now().Add(20 * time.Second); !cond(); time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(time.Minute); !cond(); time.Sleep(time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatal("it does not come about")
 		}

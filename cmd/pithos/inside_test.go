@@ -66,7 +66,7 @@ func TestR31Inside(t *testing.T) {
 
 	waiting := make(chan result, 2)
 	for _, method := range []string{"math.wait", "shouter.silent"} {
-		go func() { waiting <- pithos("", "call", method, "--timeout", "3s") }()
+		go func() { waiting <- pithos("", "call", method, "--timeout", "8s") }()
 	}
 	var in hub.Inspection
 	await(t, func() bool {
@@ -87,7 +87,7 @@ func TestR31Inside(t *testing.T) {
 	requireTables(t)
 	for range 2 {
 		r := <-waiting
-		require.Contains(t, r.stderr, ": no result within 3s\n")
+		require.Contains(t, r.stderr, ": no result within 8s\n")
 	}
 }
 
@@ -244,7 +244,7 @@ func TestTap(t *testing.T) {
 	path := serveHub(t)
 	serveMath(t, path)
 	file := filepath.Join(t.TempDir(), "frames.tap")
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	c, err := hub.Join(ctx, path, hub.JoinOptions{Location: hub.Location{AppName: "seen"}})
 	require.NoError(t, err)
@@ -299,7 +299,7 @@ func TestTapLeavesFile(t *testing.T) {
 func TestTapInterrupted(t *testing.T) {
 	path := serveHub(t)
 	serveMath(t, path)
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	c, err := hub.Join(ctx, path, hub.JoinOptions{})
 	require.NoError(t, err)
