@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strconv"
@@ -137,6 +138,22 @@ func TestTopKeys(t *testing.T) {
 	require.Empty(t, keys([]byte("\x1b[1;")))
 }
 
+// onTerminal starts cmd on a terminal of 100 columns, and records what it shows until it has ended.
+func onTerminal(t *testing.T, cmd *exec.Cmd) (term *os.File, screen *recording,
+	copied <-chan struct{}) {
+	t.Helper()
+	term, err := pty.StartWithSize(cmd, &pty.Winsize{Rows: 24, Cols: 100})
+	require.NoError(t, err)
+	t.Cleanup(func() { term.Close() })
+	screen = new(recording)
+	over := make(chan struct{})
+	go func() {
+		_, _ = io.Copy(screen, term) // ends with an error when the other end is closed
+		close(over)
+	}()
+	return term, screen, over
+}
+
 // TestTopTerminal drives top on a terminal: it takes the whole screen, follows its size, obeys keys
 // and gives the screen back.
 func TestTopTerminal(t *testing.T) {
@@ -144,15 +161,7 @@ func TestTopTerminal(t *testing.T) {
 	serveMath(t, path)
 	require.Zero(t, pithos("", "call", "math.abs", "--", "1").code)
 	cmd := process(t, "top", "--interval", "100ms")
-	term, err := pty.StartWithSize(cmd, &pty.Winsize{Rows: 24, Cols: 100})
-	require.NoError(t, err)
-	defer term.Close()
-	var screen recording
-	copied := make(chan struct{})
-	go func() {
-		_, _ = io.Copy(&screen, term) // ends with an error when the other end is closed
-		close(copied)
-	}()
+	term, screen, copied := onTerminal(t, cmd)
 	shows := func(what string) {
 		t.Helper()
 		await(t, func() bool { return strings.Contains(screen.text(), what) })
@@ -160,7 +169,7 @@ func TestTopTerminal(t *testing.T) {
 	shows(enterScreen)
 	shows("math.abs")
 	shows("m METHODS")
-	_, err = term.Write([]byte("p"))
+	_, err := term.Write([]byte("p"))
 	require.NoError(t, err)
 	shows("p PEERS")
 	shows("calc/server")
@@ -188,15 +197,7 @@ func TestTopTerminal(t *testing.T) {
 func TestTopHangup(t *testing.T) {
 	serveHub(t)
 	cmd := process(t, "top", "--interval", "100ms")
-	term, err := pty.StartWithSize(cmd, &pty.Winsize{Rows: 24, Cols: 100})
-	require.NoError(t, err)
-	defer term.Close()
-	var screen recording
-	copied := make(chan struct{})
-	go func() {
-		_, _ = io.Copy(&screen, term) // ends with an error when the other end is closed
-		close(copied)
-	}()
+	_, screen, copied := onTerminal(t, cmd)
 	await(t, func() bool { return strings.Contains(screen.text(), "m METHODS") })
 	require.NoError(t, cmd.Process.Signal(syscall.SIGHUP))
 	require.NoError(t, cmd.Wait())
@@ -210,15 +211,7 @@ func TestR31TopLate(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "hub.sock")
 	h := startHub(t, nil, []string{path}, "--socket", path)
 	cmd := process(t, "top", "--socket", path, "--interval", "100ms", "--timeout", "1h")
-	term, err := pty.StartWithSize(cmd, &pty.Winsize{Rows: 24, Cols: 100})
-	require.NoError(t, err)
-	defer term.Close()
-	var screen recording
-	copied := make(chan struct{})
-	go func() {
-		_, _ = io.Copy(&screen, term)
-		close(copied)
-	}()
+	term, screen, copied := onTerminal(t, cmd)
 	shows := func(what string) {
 		t.Helper()
 		await(t, func() bool { return strings.Contains(screen.text(), what) })
@@ -235,7 +228,7 @@ func TestR31TopLate(t *testing.T) {
 	screen.clear()
 	shows("up ")
 	require.NotContains(t, screen.text(), "no answer")
-	_, err = term.Write([]byte("q"))
+	_, err := term.Write([]byte("q"))
 	require.NoError(t, err)
 	require.NoError(t, cmd.Wait())
 	<-copied
